@@ -1,8 +1,7 @@
 # Everyday commands; `make help` lists them. All they need is Python 3.11 or later and make.
 
 PYTHON ?= python3
-HOST ?= 127.0.0.1
-PORT ?= 5672
+ARGS =
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,8 +13,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: $(VENV)/.run ## run the broker (HOST, PORT; further flags in ARGS)
-	$(BIN)/leveret serve --host $(HOST) --port $(PORT) $(ARGS)
+run: $(VENV)/.run ## run the broker on 127.0.0.1:5672 (flags in ARGS)
+	$(BIN)/leveret serve $(ARGS)
 
 test: $(VENV)/.test ## run the tests (pytest's flags in ARGS)
 	$(BIN)/pytest $(ARGS)
@@ -39,29 +38,33 @@ format: $(VENV)/.check ## let ruff fix and format the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-interop: $(VENV)/.run ## real clients against leveret (or against BROKER)
-	$(if $(BROKER),BROKER=$(BROKER)) interop/run $(ARGS)
+interop: $(VENV)/.run ## real clients against leveret (or BROKER=amqp://...)
+	"$(PYTHON)" interop/run $(ARGS)
 
 bench: $(VENV)/.run ## measure (the benchmark's flags in ARGS)
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
 clean: ## remove everything that these commands made
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .venv-interop build dist *.egg-info .pytest_cache .hypothesis .ruff_cache .import_linter_cache
 	rm -rf .coverage .coverage.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# One environment, filled as far as the command needs. The stamps say how far it is.
-$(VENV)/.run: pyproject.toml
-	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "leveret needs Python 3.11 or later: make PYTHON=...")'
-	test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+# One environment, filled as far as a command needs; the stamps say how far it is.
+$(VENV)/.run: pyproject.toml | $(VENV)/.made
 	$(PIP) install --editable .
-	mkdir -p $(VENV)/links && ln -sfn ../.. $(VENV)/links/leveret
 	touch $@
 
-$(VENV)/.test: $(VENV)/.run
+$(VENV)/.test: pyproject.toml | $(VENV)/.made
 	$(PIP) install --editable '.[test]'
-	touch $@
+	touch $(VENV)/.run $@
 
-$(VENV)/.check: $(VENV)/.test
+$(VENV)/.check: pyproject.toml | $(VENV)/.made
 	$(PIP) install --editable '.[test,check]'
+	touch $(VENV)/.run $(VENV)/.test $@
+
+# The link is for the type checker, see pyproject.toml.
+$(VENV)/.made:
+	@"$(PYTHON)" -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "leveret needs Python 3.11 or later: make PYTHON=...")'
+	"$(PYTHON)" -m venv $(VENV)
+	mkdir -p $(VENV)/links && ln -sfn ../.. $(VENV)/links/leveret
 	touch $@

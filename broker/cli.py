@@ -6,7 +6,6 @@ Whatever is slow to import is imported by the command that needs it.
 """
 
 import errno
-import socket
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -105,7 +104,7 @@ def _run(configuration: "Configuration") -> None:
 
     try:
         trio.run(partial(serve_clients, configuration, ready=ready))
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         if ready_at:
             raise
         address = _address(configuration.listen.host, configuration.listen.port)
@@ -116,8 +115,12 @@ def _address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _reason(error: OSError) -> str:
-    if isinstance(error, socket.gaierror):
+def _reason(error: OSError | UnicodeError) -> str:
+    from socket import gaierror
+
+    if isinstance(error, UnicodeError):  # raised by IDNA, before anyone is asked for the address
+        return "that is no host's name"
+    if isinstance(error, gaierror):
         return f"the host's name can't be resolved ({error.strerror})"
     return _REASONS.get(error.errno or 0) or error.strerror or str(error)
 

@@ -100,10 +100,11 @@ def test_logs_are_set_up_before_the_server_starts(server: Server) -> None:
         ),
         (OSError(errno.EMFILE, "Too many open files"), "127.0.0.1:5672: Too many open files"),
         (OSError("no idea"), "127.0.0.1:5672: no idea"),
+        (UnicodeError("label too long"), "127.0.0.1:5672: that is no host's name"),
     ],
 )
 def test_what_keeps_it_from_listening_is_one_line_and_status_1(
-    server: Server, capsys: pytest.CaptureFixture[str], error: OSError, reason: str
+    server: Server, capsys: pytest.CaptureFixture[str], error: Exception, reason: str
 ) -> None:
     server.address, server.error = None, error
     assert main(["serve"]) == 1
