@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
 from leveret.broker.cli import main
 from leveret.broker.configuration import Configuration, Listen, Log
 

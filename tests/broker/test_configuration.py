@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from leveret.broker import configuration
 from leveret.broker.configuration import (
     Configuration,

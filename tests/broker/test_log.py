@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+
 from leveret.broker import log
 from leveret.broker.log import JsonFormatter, TextFormatter, fields
 
