@@ -12,6 +12,7 @@ from types import ModuleType
 
 import pytest
 
+from leveret.broker import __version__
 from leveret.broker.cli import main
 from leveret.broker.configuration import Configuration, Listen, Log
 
@@ -53,7 +54,7 @@ def test_one_line_on_standard_output_says_that_it_is_ready(
     server: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["serve"]) == 0
-    assert capsys.readouterr() == ("leveret 0.1.0 ready on 127.0.0.1:5672\n", "")
+    assert capsys.readouterr() == (f"leveret {__version__} ready on 127.0.0.1:5672\n", "")
     assert server.configuration == Configuration()
 
 
@@ -62,7 +63,7 @@ def test_an_ipv6_address_is_shown_in_brackets(
 ) -> None:
     server.address = ("::1", 5672)
     assert main(["serve"]) == 0
-    assert capsys.readouterr().out == "leveret 0.1.0 ready on [::1]:5672\n"
+    assert capsys.readouterr().out == f"leveret {__version__} ready on [::1]:5672\n"
 
 
 def test_flags_override_the_file(server: Server, tmp_path: Path) -> None:
@@ -185,4 +186,4 @@ def test_the_module_is_the_command_and_its_version_needs_nothing_slow() -> None:
         text=True,
         check=True,
     )
-    assert done.stdout == "leveret 0.1.0\n[]\n"
+    assert done.stdout == f"leveret {__version__}\n[]\n"
