@@ -21,6 +21,7 @@ class CuttableProxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.host, self.port = self._listener.getsockname()
         self.connections_accepted = 0
+        self._accepted_one = threading.Condition()
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._refusing = False
         self._lock = threading.Lock()
@@ -48,6 +49,13 @@ class CuttableProxy:
     def accept(self) -> None:
         self._refusing = False
 
+    def wait_for_connections(self, count: int, timeout_s: float) -> bool:
+        """Waits until `count` were accepted or refused in all; False after the timeout."""
+        with self._accepted_one:
+            return self._accepted_one.wait_for(
+                lambda: self.connections_accepted >= count, timeout_s
+            )
+
     def cut(self) -> None:
         """Resets every connection, both ways, as a failing network does: no close frames."""
         with self._lock:
@@ -62,7 +70,9 @@ class CuttableProxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            self.connections_accepted += 1
+            with self._accepted_one:
+                self.connections_accepted += 1
+                self._accepted_one.notify_all()
             if self._refusing:
                 _reset(client)
                 continue

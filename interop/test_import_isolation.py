@@ -1,4 +1,4 @@
-"""These tests must meet the clients, not leveret's own folders, some of which have a client's name."""
+"""The tests must meet the clients, not folders of leveret that have the name of a client."""
 
 import importlib.util
 import sys
