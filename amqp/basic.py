@@ -1,0 +1,109 @@
+"""The methods that come with every message, encoded and decoded by hand.
+
+A delivery is `prefix, delivery tag, redelivered, suffix`: for one consumer and one address (exchange and
+routing key) only the two in the middle change. `DeliverFrame` holds the packed rest, so that a delivery costs
+one pack.
+"""
+
+import struct
+
+from .frames import END_OCTET, METHOD, METHOD_HEAD
+from .methods import cannot_decode, malformed_shortstr
+
+BASIC_PUBLISH = 60 << 16 | 40
+BASIC_ACK = 60 << 16 | 80
+BASIC_DELIVER = 60 << 16 | 60
+BASIC_NACK = 60 << 16 | 120
+
+PUBLISH_HEAD = struct.Struct(">BHIIH")
+"""Type, channel, payload size, method, ticket: what stands before a publish's address."""
+
+CONTENT_FRAME_HEAD = struct.Struct(">BHIIQ")
+"""Of a content header frame: type, channel, payload size, class id and weight as one number, body size."""
+
+BASIC_CONTENT = 60 << 16
+"""Class id and weight, as one number, of every valid content header."""
+
+SETTLE = struct.Struct(">BHIIQBB")
+"""A whole basic.ack, nack or reject frame: type, channel, size, method, delivery tag, bits, end octet."""
+
+SETTLE_BYTES = SETTLE.size
+SETTLE_PAYLOAD_BYTES = 13
+MANDATORY, IMMEDIATE = 1, 2
+
+
+def ack_frame(channel: int, delivery_tag: int, multiple: bool) -> bytes:
+    """basic.ack, as a confirm."""
+    return SETTLE.pack(
+        METHOD, channel, SETTLE_PAYLOAD_BYTES, BASIC_ACK, delivery_tag, multiple, END_OCTET[0]
+    )
+
+
+def nack_frame(channel: int, delivery_tag: int, multiple: bool) -> bytes:
+    """basic.nack, as a confirm that the broker could not keep the message."""
+    return SETTLE.pack(
+        METHOD, channel, SETTLE_PAYLOAD_BYTES, BASIC_NACK, delivery_tag, multiple, END_OCTET[0]
+    )
+
+
+def publish_parts(frame: bytes) -> tuple[bytes, str, str, int]:
+    """(address, exchange, routing key, bits) of a basic.publish frame.
+
+    The address is the two short strings as they stand, which is how deliver, get-ok and return want them.
+    Raises FrameError if it is not laid out as a publish.
+    """
+    start, last = PUBLISH_HEAD.size, len(frame) - 1
+    middle = start + 1 + frame[start]
+    end = middle + 1 + frame[middle] if middle < last else last
+    if end + 1 != last:
+        raise cannot_decode(frame[METHOD_HEAD.size : -1])
+    try:
+        exchange, routing_key = frame[start + 1 : middle].decode(), frame[middle + 1 : end].decode()
+    except UnicodeDecodeError:
+        raise malformed_shortstr() from None
+    return frame[start:end], exchange, routing_key, frame[end]
+
+
+def split_address(address: bytes) -> tuple[str, str]:
+    """Exchange and routing key of an address."""
+    middle = 1 + address[0]
+    return address[1:middle].decode(), address[middle + 1 :].decode()
+
+
+class DeliverFrame:
+    """basic.deliver frames for one consumer and one address: `pack(prefix, tag, redelivered, suffix)`."""
+
+    __slots__ = ("pack", "prefix", "size", "suffix")
+
+    def __init__(self, channel: int, consumer_tag: bytes, address: bytes):
+        size = 4 + 1 + len(consumer_tag) + 8 + 1 + len(address)
+        head = struct.pack(">BHII", METHOD, channel, size, BASIC_DELIVER)
+        self.prefix = head + bytes((len(consumer_tag),)) + consumer_tag
+        self.suffix = address + END_OCTET
+        layout = struct.Struct(f">{len(self.prefix)}sQ?{len(self.suffix)}s")
+        self.pack, self.size = layout.pack, layout.size
+
+
+def get_ok_frame(
+    channel: int, delivery_tag: int, redelivered: bool, address: bytes, message_count: int
+) -> bytes:
+    """basic.get-ok."""
+    return (
+        struct.pack(
+            ">BHIHHQ?", METHOD, channel, 13 + len(address) + 4, 60, 71, delivery_tag, redelivered
+        )
+        + address
+        + struct.pack(">I", message_count)
+        + END_OCTET
+    )
+
+
+def return_frame(channel: int, reply_code: int, reply_text: bytes, address: bytes) -> bytes:
+    """basic.return."""
+    size = 4 + 2 + 1 + len(reply_text) + len(address)
+    return (
+        struct.pack(">BHIHHHB", METHOD, channel, size, 60, 50, reply_code, len(reply_text))
+        + reply_text
+        + address
+        + END_OCTET
+    )

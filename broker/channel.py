@@ -1,0 +1,133 @@
+"""A channel: one client's independent line of work on a connection."""
+
+from typing import TYPE_CHECKING
+
+from ..amqp.basic import BASIC_ACK, SETTLE, SETTLE_BYTES, SETTLE_PAYLOAD_BYTES
+from ..amqp.errors import NotFound, PreconditionFailed
+from ..amqp.frames import END, METHOD, method_frame
+from ..amqp.methods import BasicCancel, Method
+from .consumer import Consumer
+from .publisher import Publisher
+from .queue import Queue
+from .unsettled import Delivery, Unsettled
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+
+class Channel:
+    """An open channel. What it publishes and what it has not settled are objects of their own."""
+
+    __slots__ = (
+        "connection",
+        "consumers",
+        "last_declared_queue",
+        "number",
+        "prefetch",
+        "publisher",
+        "reply_queue",
+        "unsettled",
+    )
+
+    def __init__(self, connection: "Connection", number: int):
+        self.connection = connection
+        self.number = number
+        self.consumers: dict[str, Consumer] = {}
+        self.unsettled = Unsettled()
+        self.publisher = Publisher(self)
+        self.prefetch = 0
+        """What consumers started from now on get as their own limit."""
+        self.last_declared_queue: str | None = None
+        self.reply_queue: Queue | None = None
+        """Where replies to `amq.rabbitmq.reply-to` arrive, while it is consumed from."""
+
+    def send(self, call: Method) -> None:
+        """Send a method to the client."""
+        self.connection.send(method_frame(self.number, call))
+
+    def queue_name(self, name: str) -> str:
+        """A queue's name as a method gives it: the empty one stands for the queue declared last.
+
+        Raises NotFound if there is none.
+        """
+        if name:
+            return name
+        if self.last_declared_queue is None:
+            raise NotFound("no previously declared queue")
+        return self.last_declared_queue
+
+    # --- settling ---------------------------------------------------------------------------------------
+
+    def receive_acks(self, data: bytes, at: int) -> int:
+        """Take the run of single basic.ack frames of this channel that stands at `at`.
+
+        Returns the offset behind it, or the one given if none stands there whole.
+        """
+        if self.publisher.transaction is not None:
+            return at
+        head = (METHOD, self.number, SETTLE_PAYLOAD_BYTES, BASIC_ACK)
+        take, settled = self.unsettled.deliveries.pop, list[Delivery]()
+        last = len(data) - SETTLE_BYTES
+        try:
+            while at <= last:
+                kind, channel, size, method, tag, bits, end = SETTLE.unpack_from(data, at)
+                if (kind, channel, size, method) != head or bits or end != END:
+                    break
+                delivery = take(tag, None)
+                if delivery is None:
+                    self.connection.method = BASIC_ACK
+                    self.connection.position = at + SETTLE_BYTES
+                    raise PreconditionFailed(f"unknown delivery tag {tag}")
+                settled.append(delivery)
+                at += SETTLE_BYTES
+        finally:
+            self.settle(settled, requeue=False)
+        return at
+
+    def settle(self, deliveries: list[Delivery], *, requeue: bool) -> None:
+        """Be done with deliveries, or put them back in their queues; their consumers get credit back."""
+        for message, queue, _ in deliveries:
+            if requeue:
+                queue.requeue(message)
+            elif message.persistent:
+                queue.settle(message)
+        self.unsettled.release(deliveries)
+        if self.unsettled.limit:
+            self.wake_consumers()
+
+    def wake_consumers(self) -> None:
+        """Let every consumer of the channel try again: the channel's limit has room, or has changed."""
+        for consumer in self.consumers.values():
+            consumer.queue.wake(consumer)
+
+    # --- consumers and the end --------------------------------------------------------------------------
+
+    def cancel(self, consumer: Consumer) -> None:
+        """Stop a consumer; an auto-delete queue goes with its last one."""
+        del self.consumers[consumer.tag]
+        queue = consumer.queue
+        queue.remove_consumer(consumer)
+        if queue is self.reply_queue:
+            self.reply_queue = None
+            self.connection.vhost.remove_reply_queue(queue)
+        elif queue.auto_delete and not queue.consumers and not queue.deleted:
+            self.connection.vhost.delete_queue(queue)
+
+    def cancelled_by_broker(self, consumer: Consumer) -> None:
+        """The consumer's queue is gone: forget it, and tell a client that wants to know."""
+        del self.consumers[consumer.tag]
+        if self.connection.capable("consumer_cancel_notify"):
+            self.connection.broker.later(lambda: self._send_cancel(consumer.tag))
+
+    def _send_cancel(self, tag: str) -> None:
+        if self.connection.channels.get(self.number) is self:
+            self.send(BasicCancel(tag, nowait=True))
+
+    def close(self) -> None:
+        """Stop everything: what is due is confirmed, consumers go, unsettled messages return."""
+        self.publisher.send_confirms()
+        for consumer in list(self.consumers.values()):
+            self.cancel(consumer)
+        if self.publisher.transaction is not None:
+            self.publisher.transaction.rollback(self)
+        self.settle(list(self.unsettled.take_all().values()), requeue=True)

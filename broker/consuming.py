@@ -1,0 +1,188 @@
+"""The methods of the class basic but publish, as functions of a channel and a method."""
+
+from ..amqp.basic import get_ok_frame
+from ..amqp.errors import NotAllowed, NotSupported, PreconditionFailed
+from ..amqp.fields import INTEGER_TAGS, Table
+from ..amqp.methods import (
+    BasicAck,
+    BasicCancel,
+    BasicCancelOk,
+    BasicConsume,
+    BasicConsumeOk,
+    BasicGet,
+    BasicGetEmpty,
+    BasicNack,
+    BasicQos,
+    BasicQosOk,
+    BasicRecover,
+    BasicRecoverAsync,
+    BasicRecoverOk,
+    BasicReject,
+)
+from .channel import Channel
+from .consumer import Consumer
+from .property_kinds import DIRECT_REPLY_TO
+from .queue import Queue
+from .users import Right
+
+_STREAM_ARGUMENTS = ("x-stream-offset", "x-stream-filter", "x-stream-match-unfiltered")
+
+
+def basic_qos(channel: Channel, call: BasicQos) -> None:
+    """basic.qos as RabbitMQ has it (https://www.rabbitmq.com/docs/consumer-prefetch).
+
+    With global the limit is the channel's and holds at once; without, it is for consumers started later, and
+    the channel's limit is off.
+    """
+    if call.prefetch_size:
+        raise NotSupported(f"prefetch_size!=0 ({call.prefetch_size})")
+    if call.global_:
+        channel.unsettled.limit = call.prefetch_count
+    else:
+        channel.prefetch = call.prefetch_count
+        channel.unsettled.limit = 0
+    channel.wake_consumers()
+    channel.send(BasicQosOk())
+
+
+def basic_consume(channel: Channel, call: BasicConsume) -> None:
+    """basic.consume. no_local is ignored, as RabbitMQ does."""
+    connection = channel.connection
+    if call.queue == DIRECT_REPLY_TO:
+        return _consume_replies(channel, call)
+    name = channel.queue_name(call.queue)
+    connection.permissions.check(Right.READ, "queue", name)
+    tag = _new_tag(channel, call.consumer_tag)
+    queue = connection.vhost.queue(name, connection)
+    _check_consume_arguments(queue, call.arguments)
+    consumer = Consumer(
+        channel,
+        queue,
+        tag,
+        no_ack=call.no_ack,
+        exclusive=call.exclusive,
+        prefetch=channel.prefetch,
+        arguments=call.arguments,
+    )
+    queue.add_consumer(consumer)
+    return _started(channel, consumer, call.nowait)
+
+
+def _consume_replies(channel: Channel, call: BasicConsume) -> None:
+    """Consume from amq.rabbitmq.reply-to (https://www.rabbitmq.com/docs/direct-reply-to).
+
+    Replies reach the channel through a queue that only its name, a secret, leads to.
+    """
+    if not call.no_ack:
+        raise PreconditionFailed("reply consumer cannot acknowledge")
+    if channel.reply_queue is not None:
+        raise PreconditionFailed("reply consumer already set")
+    tag = _new_tag(channel, call.consumer_tag)
+    connection = channel.connection
+    name = f"{DIRECT_REPLY_TO}.{connection.broker.unique_name()}"
+    channel.reply_queue = connection.vhost.add_reply_queue(name)
+    consumer = Consumer(channel, channel.reply_queue, tag, no_ack=True)
+    channel.reply_queue.add_consumer(consumer)
+    _started(channel, consumer, call.nowait)
+
+
+def _started(channel: Channel, consumer: Consumer, nowait: bool) -> None:
+    channel.consumers[consumer.tag] = consumer
+    if not nowait:
+        channel.send(BasicConsumeOk(consumer.tag))
+
+
+def _new_tag(channel: Channel, tag: str) -> str:
+    if not tag:
+        return f"amq.ctag-{channel.connection.broker.unique_name()}"
+    if tag in channel.consumers:
+        raise NotAllowed(f"attempt to reuse consumer tag '{tag}'")
+    return tag
+
+
+def _check_consume_arguments(queue: Queue, arguments: Table) -> None:
+    priority = arguments.get("x-priority")
+    if priority is not None:
+        if priority.tag not in INTEGER_TAGS:
+            raise PreconditionFailed(
+                f"invalid arg 'x-priority' for {queue!r}:"
+                f' "expected integer, got {priority.type_name}"'
+            )
+        raise PreconditionFailed(
+            f"invalid arg 'x-priority' for {queue!r}: this version of leveret does not support it"
+        )
+    for name in _STREAM_ARGUMENTS:
+        if name in arguments:
+            raise PreconditionFailed(
+                f"invalid arg '{name}' for {queue!r} of queue type rabbit_classic_queue"
+            )
+
+
+def basic_cancel(channel: Channel, call: BasicCancel) -> None:
+    """basic.cancel; unsettled deliveries stay, an unknown tag is fine."""
+    consumer = channel.consumers.get(call.consumer_tag)
+    if consumer is not None:
+        channel.cancel(consumer)
+    if not call.nowait:
+        channel.send(BasicCancelOk(call.consumer_tag))
+
+
+def basic_get(channel: Channel, call: BasicGet) -> None:
+    """basic.get: one message now, or none."""
+    connection = channel.connection
+    name = channel.queue_name(call.queue)
+    connection.permissions.check(Right.READ, "queue", name)
+    queue = connection.vhost.queue(name, connection)
+    taken = queue.take()
+    if taken is None:
+        return channel.send(BasicGetEmpty())
+    message, redelivered = taken
+    if call.no_ack:
+        channel.unsettled.last_tag += 1
+        tag = channel.unsettled.last_tag
+        queue.settle(message)
+    else:
+        tag = channel.unsettled.add(message, queue)
+    head = get_ok_frame(channel.number, tag, redelivered, message.address, queue.message_count)
+    return connection.send(head + message.content_for(channel.number, connection.payload_max))
+
+
+def basic_ack(channel: Channel, call: BasicAck) -> None:
+    """basic.ack."""
+    _settle(channel, call.delivery_tag, call.multiple, requeue=False)
+
+
+def basic_nack(channel: Channel, call: BasicNack) -> None:
+    """basic.nack, RabbitMQ's reject of many."""
+    _settle(channel, call.delivery_tag, call.multiple, requeue=call.requeue)
+
+
+def basic_reject(channel: Channel, call: BasicReject) -> None:
+    """basic.reject."""
+    _settle(channel, call.delivery_tag, False, requeue=call.requeue)
+
+
+def _settle(channel: Channel, tag: int, multiple: bool, *, requeue: bool) -> None:
+    transaction = channel.publisher.transaction
+    deliveries = channel.unsettled.take(tag, multiple)
+    if transaction is None:
+        channel.settle(list(deliveries.values()), requeue=requeue)
+    else:
+        transaction.settle(deliveries, requeue)
+
+
+def basic_recover(channel: Channel, call: BasicRecover) -> None:
+    """basic.recover: every unsettled message goes back to its queue."""
+    _recover(channel, call.requeue)
+    channel.send(BasicRecoverOk())
+
+
+def basic_recover_async(channel: Channel, call: BasicRecoverAsync) -> None:
+    """basic.recover-async, the same without an answer."""
+    _recover(channel, call.requeue)
+
+
+def _recover(channel: Channel, requeue: bool) -> None:
+    if not requeue:
+        raise NotSupported("requeue=false")
+    channel.settle(list(channel.unsettled.take_all().values()), requeue=True)

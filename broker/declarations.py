@@ -1,0 +1,208 @@
+"""The methods of the classes exchange and queue, as functions of a channel and a method."""
+
+from ..amqp.errors import NotFound
+from ..amqp.methods import (
+    ExchangeBind,
+    ExchangeBindOk,
+    ExchangeDeclare,
+    ExchangeDeclareOk,
+    ExchangeDelete,
+    ExchangeDeleteOk,
+    ExchangeUnbind,
+    ExchangeUnbindOk,
+    Method,
+    QueueBind,
+    QueueBindOk,
+    QueueDeclare,
+    QueueDeclareOk,
+    QueueDelete,
+    QueueDeleteOk,
+    QueuePurge,
+    QueuePurgeOk,
+    QueueUnbind,
+    QueueUnbindOk,
+)
+from .channel import Channel
+from .property_kinds import DIRECT_REPLY_TO
+from .users import Right
+
+_WITHOUT_LINE_BREAKS = str.maketrans("", "", "\r\n")
+
+
+def _name(text: str) -> str:
+    """A name as RabbitMQ takes it: without line breaks."""
+    return text.translate(_WITHOUT_LINE_BREAKS)
+
+
+def _answer(channel: Channel, nowait: bool, reply: Method) -> None:
+    if not nowait:
+        channel.send(reply)
+
+
+# --- exchange -----------------------------------------------------------------------------------------------
+
+
+def exchange_declare(channel: Channel, call: ExchangeDeclare) -> None:
+    """exchange.declare, also passive."""
+    vhost, permissions = channel.connection.vhost, channel.connection.permissions
+    name = _name(call.exchange)
+    vhost.check_not_default(name)
+    if call.passive:
+        vhost.exchange(name)
+    else:
+        vhost.check_exchange_type(call.type)
+        permissions.check(Right.CONFIGURE, "exchange", name)
+        alternate = call.arguments.get("alternate-exchange")
+        if name not in vhost.exchanges and alternate is not None and alternate.tag == "S":
+            permissions.check(Right.READ, "exchange", name)
+            permissions.check(Right.WRITE, "exchange", alternate.text)
+        vhost.declare_exchange(
+            name,
+            call.type,
+            durable=call.durable,
+            auto_delete=call.auto_delete,
+            internal=call.internal,
+            arguments=call.arguments,
+        )
+    _answer(channel, call.nowait, ExchangeDeclareOk())
+
+
+def exchange_delete(channel: Channel, call: ExchangeDelete) -> None:
+    """exchange.delete."""
+    name, vhost = _name(call.exchange), channel.connection.vhost
+    vhost.check_not_default(name)
+    channel.connection.permissions.check(Right.CONFIGURE, "exchange", name)
+    vhost.delete_exchange(name, if_unused=call.if_unused)
+    _answer(channel, call.nowait, ExchangeDeleteOk())
+
+
+def exchange_bind(channel: Channel, call: ExchangeBind) -> None:
+    """exchange.bind: messages go on from the source to the destination."""
+    vhost = channel.connection.vhost
+    destination, source = _exchange_pair(channel, call)
+    vhost.bind(
+        vhost.exchange(source), vhost.exchange(destination), call.routing_key, call.arguments
+    )
+    _answer(channel, call.nowait, ExchangeBindOk())
+
+
+def exchange_unbind(channel: Channel, call: ExchangeUnbind) -> None:
+    """exchange.unbind; what is not there is as good as unbound."""
+    vhost = channel.connection.vhost
+    destination_name, source_name = _exchange_pair(channel, call)
+    destination, source = vhost.exchanges.get(destination_name), vhost.exchanges.get(source_name)
+    if destination is not None and source is not None:
+        vhost.unbind(source, destination, call.routing_key, call.arguments)
+    _answer(channel, call.nowait, ExchangeUnbindOk())
+
+
+def _exchange_pair(channel: Channel, call: ExchangeBind | ExchangeUnbind) -> tuple[str, str]:
+    destination, source = _name(call.destination), _name(call.source)
+    vhost, permissions = channel.connection.vhost, channel.connection.permissions
+    vhost.check_not_default(destination)
+    vhost.check_not_default(source)
+    permissions.check(Right.WRITE, "exchange", destination)
+    permissions.check(Right.READ, "exchange", source)
+    return destination, source
+
+
+# --- queue --------------------------------------------------------------------------------------------------
+
+
+def queue_declare(channel: Channel, call: QueueDeclare) -> None:
+    """queue.declare, also passive, also of the names that stand for a direct reply-to."""
+    connection, vhost = channel.connection, channel.connection.vhost
+    name = _name(call.queue)
+    if name.startswith(DIRECT_REPLY_TO):
+        return _declare_reply_queue(channel, name, call.nowait)
+    if call.passive:
+        queue = vhost.queue(name, connection)
+    else:
+        generated = not name
+        if generated:
+            name = f"amq.gen-{connection.broker.unique_name()}"
+        connection.permissions.check(Right.CONFIGURE, "queue", name)
+        _check_dead_letter_rights(channel, name, call)
+        queue = vhost.declare_queue(
+            name,
+            durable=call.durable,
+            auto_delete=call.auto_delete,
+            owner=connection if call.exclusive else None,
+            arguments=call.arguments,
+            generated=generated,
+        )
+        if call.exclusive:
+            connection.exclusive_queues[queue] = None
+    channel.last_declared_queue = name
+    reply = QueueDeclareOk(name, queue.message_count, len(queue.consumers))
+    return _answer(channel, call.nowait, reply)
+
+
+def _check_dead_letter_rights(channel: Channel, name: str, call: QueueDeclare) -> None:
+    exchange = call.arguments.get("x-dead-letter-exchange")
+    if exchange is None or exchange.tag != "S" or name in channel.connection.vhost.queues:
+        return
+    permissions = channel.connection.permissions
+    permissions.check(Right.READ, "queue", name)
+    permissions.check(Right.WRITE, "exchange", exchange.text)
+
+
+def _declare_reply_queue(channel: Channel, name: str, nowait: bool) -> None:
+    """Answer whether somebody waits for replies under that name (semantics of direct reply-to)."""
+    vhost = channel.connection.vhost
+    if name != DIRECT_REPLY_TO and name not in vhost.reply_queues:
+        raise NotFound(f"no queue '{name}' in vhost '{vhost.name}'")
+    channel.last_declared_queue = name
+    _answer(channel, nowait, QueueDeclareOk(name, 0, 1))
+
+
+def queue_bind(channel: Channel, call: QueueBind) -> None:
+    """queue.bind."""
+    vhost, connection = channel.connection.vhost, channel.connection
+    name, key, exchange_name = _binding_names(channel, call)
+    exchange = vhost.exchange(exchange_name)
+    queue = vhost.queue(name, connection)
+    vhost.bind(exchange, queue, key, call.arguments)
+    _answer(channel, call.nowait, QueueBindOk())
+
+
+def queue_unbind(channel: Channel, call: QueueUnbind) -> None:
+    """queue.unbind; what is not there is as good as unbound."""
+    vhost = channel.connection.vhost
+    name, key, exchange_name = _binding_names(channel, call)
+    queue, exchange = vhost.queues.get(name), vhost.exchanges.get(exchange_name)
+    if queue is not None and exchange is not None:
+        vhost.unbind(exchange, queue, key, call.arguments)
+    channel.send(QueueUnbindOk())
+
+
+def _binding_names(channel: Channel, call: QueueBind | QueueUnbind) -> tuple[str, str, str]:
+    """Queue, routing key and exchange; with neither queue nor key given, both are the last declared queue."""
+    permissions = channel.connection.permissions
+    name = channel.queue_name(_name(call.queue))
+    key = call.routing_key if call.queue or call.routing_key else name
+    exchange = _name(call.exchange)
+    permissions.check(Right.WRITE, "queue", name)
+    permissions.check(Right.READ, "exchange", exchange)
+    channel.connection.vhost.check_not_default(exchange)
+    return name, key, exchange
+
+
+def queue_purge(channel: Channel, call: QueuePurge) -> None:
+    """queue.purge: drop what is ready; what is delivered and unsettled stays."""
+    name = channel.queue_name(_name(call.queue))
+    channel.connection.permissions.check(Right.READ, "queue", name)
+    count = channel.connection.vhost.queue(name, channel.connection).purge()
+    _answer(channel, call.nowait, QueuePurgeOk(count))
+
+
+def queue_delete(channel: Channel, call: QueueDelete) -> None:
+    """queue.delete; one that is not there counts as deleted."""
+    connection, vhost = channel.connection, channel.connection.vhost
+    name = channel.queue_name(_name(call.queue))
+    connection.permissions.check(Right.CONFIGURE, "queue", name)
+    count = 0
+    if name in vhost.queues:
+        queue = vhost.queue(name, connection)
+        count = vhost.delete_queue(queue, if_unused=call.if_unused, if_empty=call.if_empty)
+    _answer(channel, call.nowait, QueueDeleteOk(count))

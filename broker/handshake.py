@@ -1,0 +1,180 @@
+"""From the protocol header to connection.open: start, secure, tune, open (AMQP 0-9-1 §2.2.4).
+
+The states are a table: which method is taken in which state, and by what. As RabbitMQ does, most faults in here
+are not answered at all; the socket is dropped after a pause, which slows down guessing.
+"""
+
+import platform
+from collections.abc import Callable
+from enum import Enum
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ..amqp.errors import LoginRefused, NotAllowed
+from ..amqp.fields import MalformedField, Table, decode_table, table_of
+from ..amqp.frames import FRAME_MIN_BYTES, OVERHEAD_BYTES, PROTOCOL_HEADER, method_frame
+from ..amqp.methods import (
+    ConnectionOpen,
+    ConnectionOpenOk,
+    ConnectionStart,
+    ConnectionStartOk,
+    ConnectionTune,
+    ConnectionTuneOk,
+    Method,
+)
+from . import __version__
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+
+ACCEPTED_HEADERS = (PROTOCOL_HEADER, b"AMQP\x01\x01\x00\x09", b"AMQP\x01\x01\x08\x00")
+"""0-9-1, and the forms that older clients send for 0-9 and 0-8 and mean the same by."""
+
+CAPABILITIES = (
+    "publisher_confirms",
+    "exchange_exchange_bindings",
+    "basic.nack",
+    "consumer_cancel_notify",
+    "connection.blocked",
+    "consumer_priorities",
+    "authentication_failure_close",
+    "per_consumer_qos",
+    "direct_reply_to",
+)
+
+
+class HandshakeFailed(Exception):
+    """The client can't go on; it gets no answer. The message is for the log."""
+
+
+class _State(Enum):
+    START_OK = 0
+    TUNE_OK = 1
+    OPEN = 2
+
+
+class Handshake:
+    """The opening of one connection; done once connection.open has been answered."""
+
+    def __init__(self, connection: "Connection"):
+        self._connection = connection
+        self._settings = connection.broker.configuration
+        self._state = _State.START_OK
+
+    def start(self) -> None:
+        """Send connection.start, the answer to a good protocol header."""
+        self._send(ConnectionStart(0, 9, self._server_properties(), b"PLAIN AMQPLAIN", b"en_US"))
+
+    def receive(self, call: Method) -> bool:
+        """Take a method; True once the connection is open.
+
+        Raises HandshakeFailed, LoginRefused, NotAllowed.
+        """
+        handler = self._handlers.get((self._state, type(call)))
+        if handler is None:
+            raise HandshakeFailed(f"unexpected {type(call).__name__} in the handshake")
+        return handler(self, call)
+
+    def _send(self, call: Method) -> None:
+        self._connection.send(method_frame(0, call))
+
+    def _server_properties(self) -> Table:
+        identity = self._settings.identity
+        return table_of(
+            {
+                "capabilities": dict.fromkeys(CAPABILITIES, True),
+                "cluster_name": identity.cluster_name,
+                "copyright": "Copyright (c) the leveret authors",
+                "information": "Licensed under the Apache License 2.0",
+                "platform": f"Python {platform.python_version()}",
+                "product": identity.product,
+                "version": identity.version,
+                "leveret_version": __version__,
+            }
+        )
+
+    def _start_ok(self, call: ConnectionStartOk) -> bool:
+        connection = self._connection
+        connection.client_properties = call.client_properties
+        name, password = _credentials(call.mechanism, call.response)
+        user = connection.broker.users.get(name)
+        if user is None or not user.accepts(password):
+            raise self._refused(name, call.mechanism, "user or password is wrong")
+        if user.loopback_only and not connection.from_loopback:
+            raise self._refused(name, call.mechanism, "this user may only connect from localhost")
+        connection.user = user
+        offer = self._settings.connection
+        self._send(ConnectionTune(offer.channel_max, offer.frame_max_bytes, offer.heartbeat_s))
+        self._state = _State.TUNE_OK
+        return False
+
+    def _refused(self, name: str, mechanism: str, why: str) -> Exception:
+        self._connection.log_refused_login(name, why)
+        if not self._connection.capable("authentication_failure_close"):
+            return HandshakeFailed("login refused")
+        return LoginRefused(
+            f"Login was refused using authentication mechanism {mechanism}."
+            " For details see the broker logfile.",
+            at=(0, 0),
+        )
+
+    def _tune_ok(self, call: ConnectionTuneOk) -> bool:
+        offer = self._settings.connection
+        _check_limit("channel_max", call.channel_max, offer.channel_max)
+        _check_limit("frame_max", call.frame_max, offer.frame_max_bytes)
+        if call.frame_max < FRAME_MIN_BYTES:
+            raise HandshakeFailed(
+                f"negotiated frame_max = {call.frame_max} is lower than the minimum"
+                f" allowed value ({FRAME_MIN_BYTES})"
+            )
+        connection = self._connection
+        connection.channel_max = call.channel_max
+        connection.payload_max = call.frame_max - OVERHEAD_BYTES
+        connection.start_heartbeats(call.heartbeat)
+        self._state = _State.OPEN
+        return False
+
+    def _open(self, call: ConnectionOpen) -> bool:
+        connection, name = self._connection, call.virtual_host
+        vhost = connection.broker.vhosts.get(name)
+        if vhost is None:
+            raise NotAllowed(f"vhost {name} not found")
+        permissions = connection.user.permissions.get(name)
+        if permissions is None:
+            raise NotAllowed(f"access to vhost '{name}' refused for user '{connection.user.name}'")
+        connection.vhost, connection.permissions = vhost, permissions
+        self._send(ConnectionOpenOk())
+        return True
+
+    _handlers: ClassVar[dict[tuple[_State, type[Method]], Callable[["Handshake", Any], bool]]] = {
+        (_State.START_OK, ConnectionStartOk): _start_ok,
+        (_State.TUNE_OK, ConnectionTuneOk): _tune_ok,
+        (_State.OPEN, ConnectionOpen): _open,
+    }
+
+
+def _check_limit(name: str, value: int, most: int) -> None:
+    if value > most or value == 0:
+        shown = "0 (no limit)" if value == 0 else str(value)
+        raise HandshakeFailed(
+            f"negotiated {name} = {shown} is higher than the maximum allowed value ({most})"
+        )
+
+
+def _credentials(mechanism: str, response: bytes) -> tuple[str, bytes]:
+    """User name and password from a SASL response. Raises HandshakeFailed."""
+    if mechanism == "PLAIN":
+        parts = response.split(b"\0")
+        if len(parts) != 3:
+            raise HandshakeFailed("malformed PLAIN response")
+        return parts[1].decode("utf-8", "surrogateescape"), parts[2]
+    if mechanism == "AMQPLAIN":
+        try:
+            table, _ = decode_table(len(response).to_bytes(4) + response, 0)
+            login, password = table["LOGIN"], table["PASSWORD"]
+        except (MalformedField, IndexError, KeyError):
+            raise HandshakeFailed("malformed AMQPLAIN response") from None
+        if isinstance(login.value, bytes) and isinstance(password.value, bytes):
+            return login.text, password.value
+        raise HandshakeFailed("malformed AMQPLAIN response")
+    raise HandshakeFailed(f"unknown authentication mechanism {mechanism!r}")

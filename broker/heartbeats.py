@@ -1,0 +1,57 @@
+"""Heartbeats of one connection, both ways (https://www.rabbitmq.com/docs/heartbeats).
+
+As RabbitMQ does it: one is sent when nothing was written for half the interval; the peer is lost when two checks
+in a row, an interval apart, find that nothing has come.
+"""
+
+from typing import TYPE_CHECKING
+
+from ..amqp.frames import HEARTBEAT_FRAME
+from .timers import Timer
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+_MISSED_MAX = 2
+
+
+class Heartbeats:
+    """Two timers that look at what has been sent and heard since they last looked."""
+
+    __slots__ = ("_connection", "_interval_s", "_missed", "_timers", "heard", "sent")
+
+    def __init__(self, connection: "Connection", interval_s: int):
+        self._connection = connection
+        self._interval_s = interval_s
+        self._missed = 0
+        self.heard = False
+        self.sent = False
+        timers, now = connection.broker.timers, connection.broker.now
+        self._timers: list[Timer] = []
+        if interval_s:
+            self._timers = [
+                timers.at(now + interval_s / 2, self._send),
+                timers.at(now + interval_s, self._check),
+            ]
+
+    def stop(self) -> None:
+        """The connection is closing."""
+        for timer in self._timers:
+            timer.cancel()
+        self._timers = []
+
+    def _send(self) -> None:
+        if not self.sent:
+            self._connection.send(HEARTBEAT_FRAME)
+        self.sent = False
+        broker = self._connection.broker
+        self._timers[0] = broker.timers.at(broker.now + self._interval_s / 2, self._send)
+
+    def _check(self) -> None:
+        self._missed = 0 if self.heard else self._missed + 1
+        self.heard = False
+        if self._missed >= _MISSED_MAX:
+            self._connection.lost(f"missed heartbeats from client, timeout: {self._interval_s}s")
+            return
+        broker = self._connection.broker
+        self._timers[1] = broker.timers.at(broker.now + self._interval_s, self._check)

@@ -1,0 +1,83 @@
+"""A message as the broker holds it: wire bytes, and the few facts that routing and queues need.
+
+The content frames are kept as one bytes object just as they arrived. A delivery on the same channel number
+sends that object as it is; another number is patched in, and only a consumer whose frames must be smaller
+costs a new cut.
+"""
+
+import msgspec
+
+from ..amqp.content import CONTENT_HEAD, Properties
+from ..amqp.frames import BODY, HEAD, HEADER, OVERHEAD_BYTES, frame
+
+_PROPERTIES_AT = HEAD.size + CONTENT_HEAD.size
+
+
+class Message(msgspec.Struct, gc=False, eq=False):
+    """One published message; the same object stands in every queue it was routed to.
+
+    `gc=False`: a message refers to nothing that could refer back to it, and millions of them must not be
+    walked by the garbage collector.
+    """
+
+    id: int
+    """Publish order, broker-wide: the place of a message in any queue."""
+
+    address: bytes
+    """Exchange and routing key, two short strings as on the wire."""
+
+    content: bytes
+    """Content header frame and body frames, numbered for `channel`."""
+
+    channel: int
+    body_bytes: int
+    persistent: bool = False
+
+    @property
+    def properties(self) -> Properties:
+        """The properties, read anew from the content header."""
+        return Properties(self.raw_properties)
+
+    @property
+    def raw_properties(self) -> bytes:
+        """Property flags and list."""
+        return self.content[_PROPERTIES_AT : _header_end(self.content) - 1]
+
+    @property
+    def body(self) -> bytes:
+        """The whole body, joined."""
+        content, at, parts = self.content, _header_end(self.content), list[bytes]()
+        while at < len(content):
+            size = HEAD.unpack_from(content, at)[2]
+            parts.append(content[at + HEAD.size : at + HEAD.size + size])
+            at += size + OVERHEAD_BYTES
+        return b"".join(parts)
+
+    def content_for(self, channel: int, payload_max: int) -> bytes:
+        """The content frames for a channel number, none with more than `payload_max` bytes of payload."""
+        content, at = self.content, 0
+        parts: list[bytes] = []
+        while at < len(content):
+            kind, _, size = HEAD.unpack_from(content, at)
+            end = at + size + OVERHEAD_BYTES
+            if kind == BODY and size > payload_max:
+                start = at + HEAD.size
+                parts.extend(
+                    frame(BODY, channel, content[cut : min(cut + payload_max, end - 1)])
+                    for cut in range(start, end - 1, payload_max)
+                )
+            else:
+                parts += (HEAD.pack(kind, channel, size), content[at + HEAD.size : end])
+            at = end
+        return b"".join(parts)
+
+
+def content_frames(channel: int, header: bytes, body: list[bytes]) -> bytes:
+    """Content frames from a content header's payload and the payloads of body frames."""
+    parts = [frame(HEADER, channel, header)]
+    parts.extend(frame(BODY, channel, payload) for payload in body)
+    return b"".join(parts)
+
+
+def _header_end(content: bytes) -> int:
+    return HEAD.unpack_from(content)[2] + OVERHEAD_BYTES

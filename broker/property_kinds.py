@@ -1,0 +1,36 @@
+"""What a message's properties ask of the broker, found once for all messages with the same property bytes."""
+
+from ..amqp.content import EXPIRATION, HEADERS, REPLY_TO, USER_ID, Properties
+
+TRANSIENT, PERSISTENT, SPECIAL = range(3)
+"""SPECIAL ones ask for more than being kept or not: see `special`."""
+
+DIRECT_REPLY_TO = "amq.rabbitmq.reply-to"
+
+_SENDER_SELECTED = (b"\x02CC", b"\x03BCC")
+_REMEMBERED_MAX = 4096
+_REMEMBERED_BYTES_MAX = 1024
+
+
+class PropertyKinds(dict[bytes, int]):
+    """Kinds by property bytes, computed when first asked for; a bounded number of them is remembered."""
+
+    def __missing__(self, raw: bytes) -> int:
+        """Find the kind. Raises FrameError if these are no properties."""
+        kind = _kind(Properties(raw))
+        if len(raw) <= _REMEMBERED_BYTES_MAX:
+            if len(self) >= _REMEMBERED_MAX:
+                self.clear()
+            self[raw] = kind
+        return kind
+
+
+def _kind(properties: Properties) -> int:
+    flags, raw = properties.flags, properties.raw
+    if (
+        flags & (EXPIRATION | USER_ID)
+        or (flags & HEADERS and any(name in raw for name in _SENDER_SELECTED))
+        or (flags & REPLY_TO and properties.text(REPLY_TO) == DIRECT_REPLY_TO)
+    ):
+        return SPECIAL
+    return PERSISTENT if properties.persistent else TRANSIENT

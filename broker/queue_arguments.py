@@ -1,0 +1,199 @@
+"""The arguments of queue.declare: which are known, what their values may be, when two sets are equal.
+
+Texts and order are RabbitMQ's (rabbit_amqqueue's argument checks). Arguments that RabbitMQ does not know are
+kept, never looked at and never compared. Those whose feature leveret does not have yet are checked like the
+rest and then refused, so that nobody relies on what is not there.
+"""
+
+from collections.abc import Callable
+
+from ..amqp.errors import PreconditionFailed
+from ..amqp.fields import INTEGER_TAGS, Field, Table
+
+Check = Callable[[Field], None]
+
+
+class _Unacceptable(ValueError):
+    """Why a value is refused, in RabbitMQ's words."""
+
+
+def check_queue_arguments(arguments: Table, resource: str) -> None:
+    """Refuse bad arguments of a new queue; `resource` is its name as texts show it.
+
+    Raises PreconditionFailed.
+    """
+    _check_queue_type(arguments, resource)
+    exchange = arguments.get("x-dead-letter-exchange")
+    if exchange is not None and exchange.tag != "S":
+        raise PreconditionFailed(
+            f"invalid type '{exchange.type_name}' for arg 'x-dead-letter-exchange' in {resource}"
+        )
+    for name, check in _CHECKS.items():
+        field = arguments.get(name)
+        if field is None:
+            continue
+        try:
+            check(field)
+            if name == "x-dead-letter-routing-key" and exchange is None:
+                raise _Unacceptable("routing_key_but_no_dlx_defined")
+        except _Unacceptable as why:
+            raise PreconditionFailed(f"invalid arg '{name}' for {resource}: {why}") from None
+    for name in _OF_OTHER_TYPES:
+        if name in arguments:
+            raise PreconditionFailed(
+                f"invalid arg '{name}' for {resource} of queue type rabbit_classic_queue"
+            )
+    _refuse_missing_features(arguments, resource)
+
+
+def check_equivalent_arguments(current: Table, received: Table, resource: str) -> None:
+    """Refuse to redeclare a queue with other values of the known arguments. Raises PreconditionFailed."""
+    for name in _COMPARED:
+        old, new = _comparable(name, current), _comparable(name, received)
+        if (old and old.value) != (new and new.value):
+            raise PreconditionFailed(
+                f"inequivalent arg '{name}' for {resource}: {difference(old, new)}"
+            )
+
+
+def difference(current: Field | None, received: Field | None) -> str:
+    """How RabbitMQ says that an argument was received with one value but has another."""
+    if current is None and received is not None:
+        return f"received {_the_value(received)} but current is none"
+    if received is None and current is not None:
+        return f"received none but current is {_the_value(current)}"
+    assert current is not None
+    assert received is not None
+    return f"received '{shown(received)}' but current is '{shown(current)}'"
+
+
+def shown(field: Field) -> str:
+    """A value as texts show it."""
+    if isinstance(field.value, bool):
+        return "true" if field.value else "false"
+    return field.text if isinstance(field.value, bytes) else str(field.value)
+
+
+def _the_value(field: Field) -> str:
+    return f"the value '{shown(field)}' of type '{field.type_name}'"
+
+
+def _comparable(name: str, arguments: Table) -> Field | None:
+    field = arguments.get(name)
+    if name == "x-queue-type" and field is not None and field.value == b"classic":
+        return None
+    return field
+
+
+def _integer(field: Field) -> int:
+    if field.tag not in INTEGER_TAGS:
+        raise _Unacceptable(f'"expected integer, got {field.type_name}"')
+    assert isinstance(field.value, int)
+    return field.value
+
+
+def _not_negative(field: Field) -> None:
+    value = _integer(field)
+    if value < 0:
+        raise _Unacceptable(f"{{value_negative,{value}}}")
+
+
+def _positive(field: Field) -> None:
+    _not_negative(field)
+    if field.value == 0:
+        raise _Unacceptable("{value_zero,0}")
+
+
+def _priority(field: Field) -> None:
+    _not_negative(field)
+    if _integer(field) > 255:
+        raise _Unacceptable(f"{{max_value_exceeded,{field.value}}}")
+
+
+def _string(field: Field) -> None:
+    if field.tag != "S":
+        raise _Unacceptable(f"{{unacceptable_type,{field.type_name}}}")
+
+
+def _boolean(field: Field) -> None:
+    if field.tag != "t":
+        raise _Unacceptable(f"{{unacceptable_type,{field.type_name}}}")
+
+
+def _overflow(field: Field) -> None:
+    _string(field)
+    if field.text not in ("drop-head", "reject-publish", "reject-publish-dlx"):
+        raise _Unacceptable("invalid_overflow")
+
+
+def _mode(field: Field) -> None:
+    _string(field)
+    if field.text not in ("default", "lazy"):
+        raise _Unacceptable(f"\"unsupported queue mode '{field.text}'\"")
+
+
+def _version(field: Field) -> None:
+    if _integer(field) not in (1, 2):
+        raise _Unacceptable(f"\"unsupported queue version '{field.value}'\"")
+
+
+_CHECKS: dict[str, Check] = {
+    "x-expires": _positive,
+    "x-message-ttl": _not_negative,
+    "x-dead-letter-routing-key": _string,
+    "x-max-length": _not_negative,
+    "x-max-length-bytes": _not_negative,
+    "x-max-priority": _priority,
+    "x-overflow": _overflow,
+    "x-queue-mode": _mode,
+    "x-queue-version": _version,
+    "x-single-active-consumer": _boolean,
+}
+
+_COMPARED = ("x-dead-letter-exchange", *_CHECKS, "x-queue-type")
+
+_OF_OTHER_TYPES = (
+    "x-delivery-limit",
+    "x-dead-letter-strategy",
+    "x-max-age",
+    "x-max-in-memory-length",
+    "x-max-in-memory-bytes",
+    "x-quorum-initial-group-size",
+    "x-initial-cluster-size",
+    "x-queue-leader-locator",
+    "x-stream-max-segment-size-bytes",
+    "x-stream-filter-size-bytes",
+)
+
+_NOT_YET = (
+    "x-expires",
+    "x-message-ttl",
+    "x-dead-letter-exchange",
+    "x-max-length",
+    "x-max-length-bytes",
+    "x-max-priority",
+)
+
+
+def _check_queue_type(arguments: Table, resource: str) -> None:
+    field = arguments.get("x-queue-type")
+    if field is None:
+        return
+    try:
+        _string(field)
+        if field.text not in ("classic", "quorum", "stream"):
+            raise _Unacceptable(f"\"unsupported queue type '{field.text}'\"")
+    except _Unacceptable as why:
+        raise PreconditionFailed(f"invalid arg 'x-queue-type' for {resource}: {why}") from None
+
+
+def _refuse_missing_features(arguments: Table, resource: str) -> None:
+    missing = [name for name in _NOT_YET if name in arguments]
+    if arguments.get("x-single-active-consumer") == Field("t", True):
+        missing.append("x-single-active-consumer")
+    if "x-queue-type" in arguments and arguments["x-queue-type"].text != "classic":
+        missing.append("x-queue-type")
+    if missing:
+        raise PreconditionFailed(
+            f"invalid arg '{missing[0]}' for {resource}: this version of leveret does not support it"
+        )

@@ -1,0 +1,87 @@
+"""Properties that make the broker do something: expiration, user-id, CC and BCC, a direct reply-to.
+
+Checked in RabbitMQ's order. Changes to a message are made on its wire bytes, so that all else stays as sent.
+"""
+
+from typing import TYPE_CHECKING
+
+from ..amqp.content import EXPIRATION, REPLY_TO, USER_ID, Properties, content_header
+from ..amqp.errors import PreconditionFailed
+from ..amqp.fields import Field, Table
+from ..amqp.frames import HEADER, frame
+from ..amqp.methods import shortstr
+from .message import Message
+from .property_kinds import DIRECT_REPLY_TO
+
+if TYPE_CHECKING:
+    from .channel import Channel
+
+
+def apply_special_properties(channel: "Channel", message: Message) -> list[str]:
+    """Check and carry out what the properties ask for; return the further routing keys.
+
+    Raises PreconditionFailed.
+    """
+    properties = message.properties
+    message.persistent = properties.persistent
+    raw = properties.raw
+    if properties.text(REPLY_TO) == DIRECT_REPLY_TO:
+        if channel.reply_queue is None:
+            raise PreconditionFailed("fast reply consumer does not exist")
+        raw = properties.replaced({REPLY_TO: shortstr(channel.reply_queue.name)})
+    expiration = properties.text(EXPIRATION)
+    if expiration:
+        _check_expiration(expiration)
+    headers = properties.headers()
+    keys = _selected_keys(headers, "CC") + _selected_keys(headers, "BCC")
+    user_id = properties.text(USER_ID)
+    user = channel.connection.user
+    if user_id is not None and user_id != user.name and "impersonator" not in user.tags:
+        raise PreconditionFailed(
+            f"user_id property set to '{user_id}' but authenticated user was '{user.name}'"
+        )
+    if "BCC" in headers:
+        raw = Properties(raw).without_header("BCC")
+    if raw is not properties.raw:
+        _replace_properties(message, raw)
+    return keys
+
+
+def _replace_properties(message: Message, raw: bytes) -> None:
+    body = message.content[len(frame(HEADER, 0, content_header(0, message.raw_properties))) :]
+    header = frame(HEADER, message.channel, content_header(message.body_bytes, raw))
+    message.content = header + body
+
+
+def _selected_keys(headers: Table, name: str) -> list[str]:
+    """The routing keys in a CC or BCC header; elements that are not strings are passed over."""
+    field = headers.get(name)
+    if field is None:
+        return []
+    if not isinstance(field.value, list):
+        raise PreconditionFailed(
+            f'invalid message: {{unacceptable_type_in_header,"{name}",{field.type_name}}}'
+        )
+    return [item.text for item in field.value if _is_string(item)]
+
+
+def _is_string(item: Field) -> bool:
+    return item.tag == "S"
+
+
+def _check_expiration(text: str) -> None:
+    """Refuse what is not a whole number of milliseconds, as Erlang's string:to_integer sees it."""
+    digits = text[1:] if text[:1] in ("-", "+") else text
+    count = len(digits) - len(digits.lstrip("0123456789"))
+    rest = digits[count:]
+    if not count:
+        why = "no_integer"
+    elif rest:
+        why = f'{{leftover_string,"{rest}"}}'
+    elif text.startswith("-") and int(digits):
+        why = f"{{value_negative,{int(text)}}}"
+    else:
+        raise PreconditionFailed(
+            f"invalid expiration '{text}': this version of leveret does not support message expiry"
+        )
+    raise PreconditionFailed(f"invalid expiration '{text}': {why}")

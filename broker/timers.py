@@ -1,0 +1,53 @@
+"""Deadlines: one heap for all, driven by whoever knows the time."""
+
+from collections.abc import Callable
+from heapq import heappop, heappush
+from itertools import count
+
+
+class Timer:
+    """A call due at a time; `cancel` takes it back."""
+
+    __slots__ = ("call", "due")
+
+    def __init__(self, due: float, call: Callable[[], None]):
+        self.due = due
+        self.call: Callable[[], None] | None = call
+
+    def cancel(self) -> None:
+        """Never make the call. Its place in the heap is freed when its time comes."""
+        self.call = None
+
+
+class Timers:
+    """Timers by deadline, in seconds of the clock that `now` comes from."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Timer]] = []
+        self._order = count()
+        self.on_earlier: Callable[[float], None] = lambda _: None
+        """Called with a deadline that is earlier than all before it: whoever sleeps must wake sooner."""
+
+    def at(self, due: float, call: Callable[[], None]) -> Timer:
+        """Have `call` made by the first `run` at or after `due`."""
+        timer = Timer(due, call)
+        if not self._heap or due < self._heap[0][0]:
+            self.on_earlier(due)
+        heappush(self._heap, (due, next(self._order), timer))
+        return timer
+
+    def next_deadline(self) -> float | None:
+        """When `run` has something to do; None if never."""
+        heap = self._heap
+        while heap and heap[0][2].call is None:
+            heappop(heap)
+        return heap[0][0] if heap else None
+
+    def run(self, now: float) -> None:
+        """Make the calls that are due."""
+        heap = self._heap
+        while heap and heap[0][0] <= now:
+            timer = heappop(heap)[2]
+            call, timer.call = timer.call, None
+            if call is not None:
+                call()

@@ -1,0 +1,50 @@
+"""tx: publishes and settlements held back until tx.commit, or dropped by tx.rollback."""
+
+from typing import TYPE_CHECKING, TypeAlias
+
+from .message import Message
+from .queue import Queue
+from .unsettled import Delivery
+
+if TYPE_CHECKING:
+    from .channel import Channel
+
+Settlement: TypeAlias = tuple[dict[int, Delivery], bool]
+"""Deliveries by their tags, and whether they go back to their queues (else they are done with)."""
+
+
+class Transaction:
+    """What one channel has done since tx.select or the last commit or rollback."""
+
+    __slots__ = ("_published", "_settled")
+
+    def __init__(self) -> None:
+        self._published: list[tuple[Message, tuple[Queue, ...], bool]] = []
+        self._settled: list[Settlement] = []
+
+    def publish(self, message: Message, queues: tuple[Queue, ...], mandatory: bool) -> None:
+        """Hold a routed message back."""
+        self._published.append((message, queues, mandatory))
+
+    def settle(self, deliveries: dict[int, Delivery], requeue: bool) -> None:
+        """Hold an ack, nack or reject back."""
+        self._settled.append((deliveries, requeue))
+
+    def commit(self, channel: "Channel") -> None:
+        """Carry everything out: first the publishes, then the settlements."""
+        published, self._published = self._published, []
+        settled, self._settled = self._settled, []
+        next_id = channel.connection.broker.next_message_id
+        for message, queues, mandatory in published:
+            message.id = next_id()
+            live = tuple(queue for queue in queues if not queue.deleted)
+            channel.publisher.deliver(message, live, mandatory and not queues)
+        for deliveries, requeue in settled:
+            channel.settle(list(deliveries.values()), requeue=requeue)
+
+    def rollback(self, channel: "Channel") -> None:
+        """Forget the publishes; what was settled is outstanding again, not redelivered."""
+        self._published.clear()
+        settled, self._settled = self._settled, []
+        for deliveries, _ in settled:
+            channel.unsettled.put_back(deliveries)

@@ -1,0 +1,160 @@
+"""A TCP socket's side of a connection: one reader task, and a writer task only while the socket is full."""
+
+import logging
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+import trio
+
+from .connection import Connection
+from .log import fields
+
+if TYPE_CHECKING:
+    from .server import Server
+
+log = logging.getLogger("leveret.transport")
+
+Payload = TypeVar("Payload")
+
+READ_BYTES = 1 << 16
+LARGE_READ_BYTES = 1 << 20
+JOINED_BYTES = 1 << 14
+"""Chunks of at least this size on average are sent as they are rather than joined first."""
+GATHERED_CHUNKS = 512
+PAUSE_S = 0.001
+PAUSES_MAX = 20
+
+_LOOPBACK = ("127.", "::1", "::ffff:127.")
+
+
+class SocketTransport:
+    """Carries one connection over a non-blocking socket."""
+
+    def __init__(self, server: "Server", sock: socket.socket):
+        self._server = server
+        self._sock = sock
+        self._reading = trio.CancelScope()
+        self._unsent = memoryview(b"")
+        peer, local = sock.getpeername(), sock.getsockname()
+        self.connection = Connection(
+            server.broker,
+            self,
+            f"{_shown(peer)} -> {_shown(local)}",
+            from_loopback=str(peer[0]).startswith(_LOOPBACK),
+        )
+
+    async def serve(self) -> None:
+        """Read until the client or the connection is done, then close the socket."""
+        why = ""
+        try:
+            with self._reading:
+                why = await self._read()
+        except OSError as error:
+            why = str(error)
+        finally:
+            self.connection.lost(why)
+            trio.lowlevel.notify_closing(self._sock)
+            self._sock.close()
+            self._server.end_turn()
+
+    async def _read(self) -> str:
+        """Feed the connection; return why there is nothing more to read."""
+        connection, sock, server = self.connection, self._sock, self._server
+        size = READ_BYTES
+        await trio.lowlevel.wait_readable(sock)
+        while True:
+            try:
+                data = sock.recv(size)
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(sock)
+                continue
+            if not data:
+                return "the client closed the TCP connection"
+            server.begin_turn()
+            connection.receive(data)
+            server.end_turn()
+            filled = len(data) == size
+            size = LARGE_READ_BYTES if connection.lacks_bytes > READ_BYTES // 2 else READ_BYTES
+            if connection.congested():
+                await self._pause()
+            elif filled:
+                await trio.lowlevel.checkpoint()
+            else:
+                await trio.lowlevel.wait_readable(sock)
+
+    async def _pause(self) -> None:
+        """Let consumers catch up. Bounded: those that have stopped taking must not stop a publisher."""
+        for _ in range(PAUSES_MAX):
+            delivered = self.connection.backlog()
+            await trio.sleep(PAUSE_S)
+            if not self.connection.congested() or self.connection.backlog() >= delivered:
+                return
+
+    def flush(self) -> None:
+        """Send what the connection has to say, as far as the socket takes it at once."""
+        self.connection.touched = False
+        if self._unsent:
+            return
+        try:
+            self._send_output()
+        except OSError:
+            self._reading.cancel()
+            return
+        if self._unsent:
+            self._server.nursery.start_soon(self._write)
+        elif self.connection.finished:
+            self._reading.cancel()
+
+    def _send_output(self) -> None:
+        """Hand the connection's output to the socket; what it does not take is `_unsent`."""
+        connection = self.connection
+        chunks = connection.output
+        if not chunks:
+            return
+        if len(chunks) <= GATHERED_CHUNKS and connection.output_bytes >= JOINED_BYTES * len(chunks):
+            sent = self._sent(self._sock.sendmsg, chunks)
+            if sent < sum(map(len, chunks)):
+                self._unsent = memoryview(b"".join(chunks))[sent:]
+        else:
+            data = b"".join(chunks)
+            sent = self._sent(self._sock.send, data)
+            if sent < len(data):
+                self._unsent = memoryview(data)[sent:]
+        chunks.clear()
+        connection.output_bytes = len(self._unsent)
+        if not self._unsent:
+            connection.drained()
+
+    def _sent(self, send: Callable[[Payload], int], payload: Payload) -> int:
+        try:
+            return send(payload)
+        except BlockingIOError:
+            return 0
+
+    async def _write(self) -> None:
+        """Send the rest as the socket takes it, then go on with what has come up meanwhile."""
+        try:
+            while self._unsent:
+                await trio.lowlevel.wait_writable(self._sock)
+                sent = self._sent(self._sock.send, self._unsent)
+                self._unsent = self._unsent[sent:]
+                self.connection.output_bytes -= sent
+                if not self._unsent:
+                    self.connection.drained()
+                    self._send_output()
+        except (OSError, trio.ClosedResourceError) as error:
+            self._unsent = memoryview(b"")
+            log.debug(
+                "cannot send", extra=fields(connection=self.connection.name, error=str(error))
+            )
+            self._reading.cancel()
+            return
+        if self.connection.finished:
+            self._reading.cancel()
+        self._server.wake()
+
+
+def _shown(address: tuple[object, ...]) -> str:
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"

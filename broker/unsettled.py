@@ -1,0 +1,76 @@
+"""Deliveries of one channel that wait for their ack, nack or reject.
+
+Delivery tags count up from 1 over everything the channel delivers (basic.deliver and basic.get alike). An
+acknowledgement of many walks up from the lowest tag that may still be outstanding, so each tag is looked at
+once in all.
+"""
+
+from typing import TypeAlias
+
+from ..amqp.errors import PreconditionFailed
+from .consumer import Consumer
+from .message import Message
+from .queue import Queue
+
+Delivery: TypeAlias = tuple[Message, Queue, Consumer | None]
+"""What was delivered, the queue it came from, and the consumer (None for a basic.get)."""
+
+
+class Unsettled:
+    """The outstanding deliveries of a channel and its channel-wide prefetch limit.
+
+    `limit` is basic.qos's with global=true, 0 for none; `consumed` counts the outstanding deliveries to
+    consumers, which are the ones that the limit is about.
+    """
+
+    __slots__ = ("_lowest", "consumed", "deliveries", "last_tag", "limit")
+
+    def __init__(self) -> None:
+        self.deliveries: dict[int, Delivery] = {}
+        self.last_tag = 0
+        self.limit = 0
+        self.consumed = 0
+        self._lowest = 1
+
+    def take(self, tag: int, multiple: bool) -> dict[int, Delivery]:
+        """The deliveries that a tag names, taken out; with `multiple` all up to it, 0 meaning all.
+
+        Raises PreconditionFailed for a tag that is not outstanding.
+        """
+        if multiple and tag == 0:
+            return self.take_all()
+        if tag not in self.deliveries:
+            raise PreconditionFailed(f"unknown delivery tag {tag}")
+        first = tag
+        if multiple:
+            first, self._lowest = self._lowest, tag + 1
+        deliveries = self.deliveries
+        return {each: deliveries.pop(each) for each in range(first, tag + 1) if each in deliveries}
+
+    def take_all(self) -> dict[int, Delivery]:
+        """Every outstanding delivery, taken out."""
+        taken = self.deliveries.copy()
+        self.deliveries.clear()
+        self._lowest = self.last_tag + 1
+        return taken
+
+    def add(self, message: Message, queue: Queue) -> int:
+        """Note a delivery by basic.get and give its tag."""
+        self.last_tag += 1
+        self.deliveries[self.last_tag] = (message, queue, None)
+        return self.last_tag
+
+    def put_back(self, deliveries: dict[int, Delivery]) -> None:
+        """Make settled deliveries outstanding again: a transaction was rolled back."""
+        self.deliveries.update(deliveries)
+        self._lowest = min([self._lowest, *deliveries])
+
+    def release(self, deliveries: list[Delivery]) -> None:
+        """Give their consumers the credit back that these deliveries held."""
+        for _, queue, consumer in deliveries:
+            if consumer is None:
+                continue
+            consumer.unsettled -= 1
+            self.consumed -= 1
+            if not consumer.in_rotation and not self.limit:
+                queue.wake(consumer)

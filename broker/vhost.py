@@ -1,0 +1,352 @@
+"""A virtual host: its exchanges, queues and bindings, and the routing between them.
+
+This is the model that every interface works on: the methods of a channel today, an HTTP API or embedding code
+later. Operations check everything that does not depend on who asks, and raise AMQP's errors with RabbitMQ's
+texts.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ..amqp.errors import (
+    AccessRefused,
+    CommandInvalid,
+    NotFound,
+    PreconditionFailed,
+    ResourceLocked,
+)
+from ..amqp.fields import Table
+from .binding import Binding
+from .exchanges import EXCHANGE_TYPES, DefaultExchange, Exchange
+from .queue import Queue
+from .queue_arguments import check_equivalent_arguments, check_queue_arguments, difference
+
+if TYPE_CHECKING:
+    from .binding import Destination
+    from .connection import Connection
+
+_PREDECLARED = {
+    "amq.direct": "direct",
+    "amq.fanout": "fanout",
+    "amq.topic": "topic",
+    "amq.headers": "headers",
+    "amq.match": "headers",
+    "amq.rabbitmq.trace": "topic",
+}
+_ON_DEFAULT_EXCHANGE = "operation not permitted on the default exchange"
+
+# Words for which RabbitMQ says "invalid" rather than "unknown" type, because it knows them otherwise.
+_NO_TYPES = frozenset({"", "queue", "exchange", "foo"})
+
+
+class VirtualHost:
+    """One vhost. `epoch` moves whenever a routing answer may have changed: caches of answers watch it."""
+
+    __slots__ = ("_mark_dirty", "epoch", "exchanges", "name", "queues", "reply_queues")
+
+    def __init__(self, name: str, mark_dirty: Callable[[Queue], None]):
+        self.name = name
+        self.epoch = 0
+        self._mark_dirty = mark_dirty
+        self.queues: dict[str, Queue] = {}
+        self.reply_queues: dict[str, Queue] = {}
+        """Queues that only direct replies reach; they are neither listed nor bound."""
+        default = DefaultExchange(name, self.queues, self.reply_queues)
+        self.exchanges: dict[str, Exchange] = {"": default}
+        for exchange, kind in _PREDECLARED.items():
+            internal = exchange == "amq.rabbitmq.trace"
+            self.exchanges[exchange] = EXCHANGE_TYPES[kind](
+                name, exchange, durable=True, internal=internal
+            )
+
+    # --- looking up -------------------------------------------------------------------------------------
+
+    def exchange(self, name: str) -> Exchange:
+        """The exchange of that name. Raises NotFound."""
+        exchange = self.exchanges.get(name)
+        if exchange is None:
+            raise NotFound(f"no exchange '{name}' in vhost '{self.name}'")
+        return exchange
+
+    def queue(self, name: str, connection: "Connection | None" = None) -> Queue:
+        """The queue of that name. Raises NotFound, or ResourceLocked if it is another connection's own."""
+        queue = self.queues.get(name)
+        if queue is None:
+            raise NotFound(f"no queue '{name}' in vhost '{self.name}'")
+        if queue.exclusive_owner is not None and queue.exclusive_owner is not connection:
+            raise self._locked(queue)
+        return queue
+
+    def _locked(self, queue: Queue) -> ResourceLocked:
+        return ResourceLocked(
+            f"cannot obtain exclusive access to locked {queue!r}. It could be originally declared on"
+            " another connection or the exclusive property value does not match that of the original"
+            " declaration."
+        )
+
+    # --- exchanges --------------------------------------------------------------------------------------
+
+    def check_exchange_type(self, kind: str) -> type[Exchange]:
+        """The class for a type's name. Raises CommandInvalid."""
+        known = EXCHANGE_TYPES.get(kind)
+        if known is None:
+            fault = "invalid" if kind in _NO_TYPES else "unknown"
+            raise CommandInvalid(f"{fault} exchange type '{kind}'")
+        return known
+
+    def declare_exchange(
+        self,
+        name: str,
+        kind: str,
+        *,
+        durable: bool,
+        auto_delete: bool,
+        internal: bool,
+        arguments: Table,
+    ) -> Exchange:
+        """Create an exchange, or find the one that is there equal to what is asked for.
+
+        Raises CommandInvalid, AccessRefused, PreconditionFailed.
+        """
+        exchange_class = self.check_exchange_type(kind)
+        current = self.exchanges.get(name)
+        if current is not None:
+            self._check_equivalent_exchange(
+                current, kind, durable, auto_delete, internal, arguments
+            )
+            return current
+        if name.startswith("amq."):
+            raise AccessRefused(f"exchange name '{name}' contains reserved prefix 'amq.*'")
+        alternate = arguments.get("alternate-exchange")
+        if alternate is not None and alternate.tag != "S":
+            raise PreconditionFailed(
+                f"invalid type '{alternate.type_name}' for arg 'alternate-exchange'"
+                f" in exchange '{name}' in vhost '{self.name}'"
+            )
+        exchange = exchange_class(
+            self.name,
+            name,
+            durable=durable,
+            auto_delete=auto_delete,
+            internal=internal,
+            arguments=arguments,
+        )
+        self.exchanges[name] = exchange
+        self.epoch += 1
+        return exchange
+
+    def _check_equivalent_exchange(
+        self,
+        current: Exchange,
+        kind: str,
+        durable: bool,
+        auto_delete: bool,
+        internal: bool,
+        arguments: Table,
+    ) -> None:
+        for attribute, received, existing in (
+            ("type", kind, current.type),
+            ("durable", _word(durable), _word(current.durable)),
+            ("auto_delete", _word(auto_delete), _word(current.auto_delete)),
+            ("internal", _word(internal), _word(current.internal)),
+        ):
+            if received != existing:
+                raise PreconditionFailed(
+                    f"inequivalent arg '{attribute}' for {current!r}:"
+                    f" received '{received}' but current is '{existing}'"
+                )
+        new, old = (table.get("alternate-exchange") for table in (arguments, current.arguments))
+        if (old and old.value) != (new and new.value):
+            raise PreconditionFailed(
+                f"inequivalent arg 'alternate-exchange' for {current!r}: {difference(old, new)}"
+            )
+
+    def delete_exchange(self, name: str, *, if_unused: bool = False) -> None:
+        """Delete an exchange and its bindings; one that is not there is fine.
+
+        Raises AccessRefused for the predeclared ones, PreconditionFailed if it is in use.
+        """
+        if name == "":
+            raise AccessRefused(_ON_DEFAULT_EXCHANGE)
+        if name.startswith("amq."):
+            raise AccessRefused(
+                f"deletion of system exchange '{name}' in vhost '{self.name}' not allowed"
+            )
+        exchange = self.exchanges.get(name)
+        if exchange is None:
+            return
+        if if_unused and exchange.bindings:
+            raise PreconditionFailed(f"{exchange!r} in use")
+        self._remove_exchange(exchange)
+
+    def _remove_exchange(self, exchange: Exchange) -> None:
+        del self.exchanges[exchange.name]
+        for binding in list(exchange.bindings.values()):
+            binding.destination_bindings.discard(binding)
+        exchange.bindings.clear()
+        self._unbind_destination(exchange.destination_of)
+        self.epoch += 1
+
+    # --- queues -----------------------------------------------------------------------------------------
+
+    def declare_queue(
+        self,
+        name: str,
+        *,
+        durable: bool,
+        auto_delete: bool,
+        owner: "Connection | None",
+        arguments: Table,
+        generated: bool = False,
+    ) -> Queue:
+        """Create a queue, or find the one that is there equal to what is asked for.
+
+        `owner` is the connection of an exclusive queue, `generated` says that leveret made up the name.
+        Raises AccessRefused, ResourceLocked, PreconditionFailed.
+        """
+        current = self.queues.get(name)
+        if current is not None:
+            self._check_equivalent_queue(current, durable, auto_delete, owner, arguments)
+            return current
+        if name.startswith("amq.") and not generated:
+            raise AccessRefused(f"queue name '{name}' contains reserved prefix 'amq.*'")
+        check_queue_arguments(arguments, f"queue '{name}' in vhost '{self.name}'")
+        queue = self.queues[name] = Queue(
+            self.name,
+            name,
+            self._mark_dirty,
+            durable=durable,
+            auto_delete=auto_delete,
+            exclusive_owner=owner,
+            arguments=arguments,
+        )
+        self.epoch += 1
+        return queue
+
+    def _check_equivalent_queue(
+        self,
+        current: Queue,
+        durable: bool,
+        auto_delete: bool,
+        owner: "Connection | None",
+        arguments: Table,
+    ) -> None:
+        if current.exclusive_owner is not owner:
+            raise self._locked(current)
+        for attribute, received, existing in (
+            ("durable", durable, current.durable),
+            ("auto_delete", auto_delete, current.auto_delete),
+        ):
+            if received != existing:
+                raise PreconditionFailed(
+                    f"inequivalent arg '{attribute}' for {current!r}:"
+                    f" received '{_word(received)}' but current is '{_word(existing)}'"
+                )
+        check_equivalent_arguments(current.arguments, arguments, repr(current))
+
+    def delete_queue(self, queue: Queue, *, if_unused: bool = False, if_empty: bool = False) -> int:
+        """Delete a queue; its consumers are told. Returns how many ready messages it held.
+
+        Raises PreconditionFailed.
+        """
+        if if_unused and queue.consumers:
+            raise PreconditionFailed(f"{queue!r} in use")
+        if if_empty and queue.message_count:
+            raise PreconditionFailed(f"{queue!r} not empty")
+        count = queue.purge()
+        queue.deleted = True
+        del self.queues[queue.name]
+        if queue.exclusive_owner is not None:
+            del queue.exclusive_owner.exclusive_queues[queue]
+        self._unbind_destination(queue.destination_of)
+        for consumer in list(queue.consumers):
+            queue.remove_consumer(consumer)
+            consumer.channel.cancelled_by_broker(consumer)
+        self.epoch += 1
+        return count
+
+    def add_reply_queue(self, name: str) -> Queue:
+        """Create a queue for direct replies; it is reached by its name alone."""
+        queue = self.reply_queues[name] = Queue(self.name, name, self._mark_dirty)
+        self.epoch += 1
+        return queue
+
+    def remove_reply_queue(self, queue: Queue) -> None:
+        """The consumer of direct replies is gone."""
+        del self.reply_queues[queue.name]
+        queue.deleted = True
+        self.epoch += 1
+
+    # --- bindings ---------------------------------------------------------------------------------------
+
+    def bind(
+        self, source: Exchange, destination: "Destination", routing_key: str, arguments: Table
+    ) -> None:
+        """Bind a queue or exchange to an exchange; binding twice is fine.
+
+        Raises AccessRefused for the default exchange, PreconditionFailed for bad arguments.
+        """
+        self.check_not_default(source.name)
+        binding = Binding(source, destination, routing_key, arguments)
+        if source.bind(binding):
+            binding.destination_bindings.add(binding)
+            self.epoch += 1
+
+    def unbind(
+        self, source: Exchange, destination: "Destination", routing_key: str, arguments: Table
+    ) -> None:
+        """Take a binding away; one that is not there is fine."""
+        binding = source.unbind(destination, routing_key, arguments)
+        if binding is not None:
+            binding.destination_bindings.discard(binding)
+            self._source_lost_binding(source)
+            self.epoch += 1
+
+    def check_not_default(self, exchange: str) -> None:
+        """Refuse operations on the exchange "". Raises AccessRefused."""
+        if exchange == "":
+            raise AccessRefused(_ON_DEFAULT_EXCHANGE)
+
+    def _unbind_destination(self, bindings: set[Binding]) -> None:
+        for binding in list(bindings):
+            source = binding.source
+            source.unbind(binding.destination, binding.routing_key, binding.arguments)
+            self._source_lost_binding(source)
+        bindings.clear()
+
+    def _source_lost_binding(self, source: Exchange) -> None:
+        gone = self.exchanges.get(source.name) is not source
+        if source.auto_delete and not source.bindings and not gone:
+            self._remove_exchange(source)
+
+    # --- routing ----------------------------------------------------------------------------------------
+
+    def route(
+        self, exchange: Exchange, routing_key: str, headers: Table | None
+    ) -> dict[Queue, None] | None:
+        """The queues that a message goes to, each once, alternate exchanges included.
+
+        With `headers` None the answer must not depend on them: None is returned if it does.
+        """
+        queues: dict[Queue, None] = {}
+        seen = {exchange}
+        work = [exchange]
+        while work:
+            current = work.pop()
+            if current.needs_headers and headers is None:
+                return None
+            matched = list(current.match(routing_key, headers or {}))
+            if not matched and current.alternate is not None:
+                alternate = self.exchanges.get(current.alternate)
+                matched = [] if alternate is None else [alternate]
+            for destination in matched:
+                if isinstance(destination, Queue):
+                    queues[destination] = None
+                elif destination not in seen:
+                    seen.add(destination)
+                    work.append(destination)
+        return queues
+
+
+def _word(value: bool) -> str:
+    return "true" if value else "false"
