@@ -33,6 +33,14 @@ def process_stat(pid: int) -> ProcessStat | None:
     return ProcessStat(int(fields[1]), sum(map(int, fields[11:15])), int(fields[21]))
 
 
+def process_name(pid: int) -> str | None:
+    """The name of its program, cut to 15 characters."""
+    try:
+        return (PROC / str(pid) / "comm").read_text().rstrip()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
 def process_tree(roots: Iterable[int]) -> dict[int, ProcessStat]:
     """The processes given and all their descendants."""
     every = {

@@ -12,7 +12,7 @@ from target import Target
 from topology import numbered, queues
 
 WINDOW_MESSAGES = 10_000
-WINDOW_BYTES = 8 << 20
+WINDOW_BYTES = 4 << 20
 GATHER_BYTES = 1 << 16
 STORED_MESSAGES = 200_000
 
