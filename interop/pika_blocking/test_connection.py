@@ -5,6 +5,7 @@ import pytest
 from pika.exceptions import (
     AMQPConnectionError,
     ChannelClosedByBroker,
+    ConnectionClosedByBroker,
     ProbableAuthenticationError,
 )
 
@@ -59,6 +60,18 @@ def test_300_channels_work_side_by_side(connection, queue):
     for channel in channels:
         channel.basic_publish("", queue, str(channel.channel_number))
         assert channel.basic_get(queue, auto_ack=True)[2] == b"%d" % channel.channel_number
+
+
+def test_more_channels_than_negotiated_close_the_connection_with_530(connect):
+    connection = connect(channel_max=3)
+    for number in (1, 2, 9):
+        connection.channel(channel_number=number)
+    with pytest.raises(ConnectionClosedByBroker) as closed:
+        connection.channel(channel_number=3)
+    assert closed.value.args == (
+        530,
+        "NOT_ALLOWED - number of channels opened (3) has reached the negotiated channel_max (3)",
+    )
 
 
 def test_channel_number_is_usable_again_after_an_error(connection):
