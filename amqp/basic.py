@@ -1,8 +1,8 @@
 """The methods that come with every message, encoded and decoded by hand.
 
-A delivery is `prefix, delivery tag, redelivered, suffix`: for one consumer and one address (exchange and
-routing key) only the two in the middle change. `DeliverFrame` holds the packed rest, so that a delivery costs
-one pack.
+A delivery is `prefix, delivery tag, redelivered, suffix`: for one consumer and one address
+(exchange and routing key) only the two in the middle change. `DeliverFrame` holds the packed rest,
+so that a delivery costs one pack.
 """
 
 import struct
@@ -19,13 +19,17 @@ PUBLISH_HEAD = struct.Struct(">BHIIH")
 """Type, channel, payload size, method, ticket: what stands before a publish's address."""
 
 CONTENT_FRAME_HEAD = struct.Struct(">BHIIQ")
-"""Of a content header frame: type, channel, payload size, class id and weight as one number, body size."""
+"""Of a content header frame: type, channel, payload size, class id and weight as one number,
+body size.
+"""
 
 BASIC_CONTENT = 60 << 16
 """Class id and weight, as one number, of every valid content header."""
 
 SETTLE = struct.Struct(">BHIIQBB")
-"""A whole basic.ack, nack or reject frame: type, channel, size, method, delivery tag, bits, end octet."""
+"""A whole basic.ack, nack or reject frame: type, channel, size, method, delivery tag, bits, end
+octet.
+"""
 
 SETTLE_BYTES = SETTLE.size
 SETTLE_PAYLOAD_BYTES = 13
@@ -49,8 +53,8 @@ def nack_frame(channel: int, delivery_tag: int, multiple: bool) -> bytes:
 def publish_parts(frame: bytes) -> tuple[bytes, str, str, int]:
     """(address, exchange, routing key, bits) of a basic.publish frame.
 
-    The address is the two short strings as they stand, which is how deliver, get-ok and return want them.
-    Raises FrameError if it is not laid out as a publish.
+    The address is the two short strings as they stand, which is how deliver, get-ok and return want
+    them. Raises FrameError if it is not laid out as a publish.
     """
     start, last = PUBLISH_HEAD.size, len(frame) - 1
     middle = start + 1 + frame[start]
@@ -71,7 +75,9 @@ def split_address(address: bytes) -> tuple[str, str]:
 
 
 class DeliverFrame:
-    """basic.deliver frames for one consumer and one address: `pack(prefix, tag, redelivered, suffix)`."""
+    """basic.deliver frames for one consumer and one address: `pack(prefix, tag, redelivered,
+    suffix)`.
+    """
 
     __slots__ = ("pack", "prefix", "size", "suffix")
 

@@ -1,8 +1,8 @@
 """Content headers: the body's size, and the fourteen properties of the basic class.
 
-Properties pass through leveret as the bytes that came. `Properties` finds where each one stands and reads the
-few that the broker needs; changing one splices bytes, so that everything else, header tables above all, keeps
-its exact wire form.
+Properties pass through leveret as the bytes that came. `Properties` finds where each one stands and
+reads the few that the broker needs; changing one splices bytes, so that everything else, header
+tables above all, keeps its exact wire form.
 """
 
 import struct
@@ -45,7 +45,8 @@ _OCTETS = DELIVERY_MODE | PRIORITY
 class Properties:
     """The property flags and list of one content header, with the place of each property present.
 
-    Raises FrameError if the list does not hold what its flags announce (or more), or if the headers are no table.
+    Raises FrameError if the list does not hold what its flags announce (or more), or if the headers
+    are no table.
     """
 
     __slots__ = ("flags", "raw", "spans")
@@ -119,7 +120,9 @@ class Properties:
         return b"".join(parts)
 
     def without_header(self, name: str) -> bytes:
-        """The raw properties without one entry of the headers; the other entries stay as they are."""
+        """The raw properties without one entry of the headers; the other entries stay as they
+        are.
+        """
         span = self.spans.get(HEADERS)
         if span is None:
             return self.raw

@@ -1,8 +1,8 @@
 """AMQP's reply codes as exceptions: raise one anywhere below a connection, never send one.
 
-A *soft* error closes the channel it happened on, a *hard* error the connection (AMQP 0-9-1 §4.8.1, with
-RabbitMQ's assignment of codes to scopes). The connection turns either into a close method; it is the only
-place that does.
+A *soft* error closes the channel it happened on, a *hard* error the connection (AMQP 0-9-1 §4.8.1,
+with RabbitMQ's assignment of codes to scopes). The connection turns either into a close method; it
+is the only place that does.
 """
 
 from typing import ClassVar
@@ -16,8 +16,8 @@ _TEXT_LIMIT_BYTES = 255
 class AMQPError(Exception):
     """A fault to be reported to the client with a reply code and text.
 
-    `explanation` follows the code's name in the reply text. `at` is the (class id, method id) to report;
-    None means: those of the method being handled.
+    `explanation` follows the code's name in the reply text. `at` is the (class id, method id) to
+    report; None means: those of the method being handled.
     """
 
     code: ClassVar[int]

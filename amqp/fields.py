@@ -1,16 +1,17 @@
 """Field tables that keep their wire types.
 
-A table is a dict of name to `Field`, and a field is its type tag beside its value, so that encoding a decoded
-table gives the same types back (an `I` never returns as a `b`). Tags and their meaning are RabbitMQ's
-(https://www.rabbitmq.com/docs/amqp-0-9-1-errata#section_3), which differ from AMQP 0-9-1 §4.2.1 in places:
-`l` and `L` are both signed, `s` is a short integer.
+A table is a dict of name to `Field`, and a field is its type tag beside its value, so that encoding
+a decoded table gives the same types back (an `I` never returns as a `b`). Tags and their meaning
+are RabbitMQ's (https://www.rabbitmq.com/docs/amqp-0-9-1-errata#section_3), which differ from AMQP
+0-9-1 §4.2.1 in places: `l` and `L` are both signed, `s` is a short integer.
 
-Strategy: one table of (struct, size) for the fixed-size types, a branch each for the rest; offsets are passed
-along instead of slices; nesting is bounded, so that a small hostile frame cannot exhaust the stack.
+Strategy: one table of (struct, size) for the fixed-size types, a branch each for the rest; offsets
+are passed along instead of slices; nesting is bounded, so that a small hostile frame cannot exhaust
+the stack.
 """
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeAlias
 
 MAX_DEPTH = 64
@@ -42,8 +43,8 @@ INTEGER_TAGS = frozenset("bBsuIilL")
 class Field(NamedTuple):
     """One value of a table or array: its type tag and the value.
 
-    Values by tag: bool `t`; int `b B s u I i l L T`; float `f d`; (scale, unsigned int) `D`; bytes `S x`;
-    list of Field `A`; Table `F`; None `V`.
+    Values by tag: bool `t`; int `b B s u I i l L T`; float `f d`; (scale, unsigned int) `D`; bytes
+    `S x`; list of Field `A`; Table `F`; None `V`.
     """
 
     tag: str
@@ -170,7 +171,9 @@ def encode_field(field: Field) -> bytes:
 
 
 def table_of(values: Mapping[str, Plain]) -> Table:
-    """A table from plain Python values: str as `S`, bool as `t`, int as `I` or `l`, mappings as `F`."""
+    """A table from plain Python values: str as `S`, bool as `t`, int as `I` or `l`, mappings as
+    `F`.
+    """
     return {name: _field_of(value) for name, value in values.items()}
 
 
@@ -206,27 +209,57 @@ def _decode_field(data: bytes, at: int, depth: int) -> tuple[Field, int]:
         if at + size > len(data):
             raise MalformedField("too short for its type")
         return Field(tag, layout.unpack_from(data, at)[0]), at + size
-    match tag:
-        case "S" | "x":
-            end, at = _bounds(data, at)
-            return Field(tag, data[at:end]), end
-        case "t":
-            if at >= len(data):
-                raise MalformedField("too short for its type")
-            return Field(tag, data[at] != 0), at + 1
-        case "F":
-            table, at = decode_table(data, at, depth + 1)
-            return Field(tag, table), at
-        case "A":
-            return _decode_array(data, at, depth + 1)
-        case "V":
-            return Field(tag, None), at
-        case "D":
-            if at + 5 > len(data):
-                raise MalformedField("too short for its type")
-            return Field(tag, _DECIMAL.unpack_from(data, at)), at + 5
-        case _:
-            raise MalformedField(f"unknown type tag {tag!r}")
+    decode = _DECODERS.get(tag)
+    if decode is None:
+        raise MalformedField(f"unknown type tag {tag!r}")
+    value, at = decode(data, at, depth + 1)
+    return Field(tag, value), at
+
+
+def _decode_string(data: bytes, at: int, depth: int) -> tuple[Value, int]:
+    end, at = _bounds(data, at)
+    return data[at:end], end
+
+
+def _decode_boolean(data: bytes, at: int, depth: int) -> tuple[Value, int]:
+    if at >= len(data):
+        raise MalformedField("too short for its type")
+    return data[at] != 0, at + 1
+
+
+def _decode_void(data: bytes, at: int, depth: int) -> tuple[Value, int]:
+    return None, at
+
+
+def _decode_decimal(data: bytes, at: int, depth: int) -> tuple[Value, int]:
+    if at + _DECIMAL.size > len(data):
+        raise MalformedField("too short for its type")
+    scale, value = _DECIMAL.unpack_from(data, at)
+    return (scale, value), at + _DECIMAL.size
+
+
+def _decode_array(data: bytes, at: int, depth: int) -> tuple[Value, int]:
+    end, at = _bounds(data, at)
+    if depth > MAX_DEPTH:
+        raise MalformedField("arrays nested too deeply")
+    items: list[Field] = []
+    while at < end:
+        item, at = _decode_field(data, at, depth)
+        items.append(item)
+    if at != end:
+        raise MalformedField("the last value reaches past the end of its array")
+    return items, at
+
+
+_DECODERS: dict[str, Callable[[bytes, int, int], tuple[Value, int]]] = {
+    "S": _decode_string,
+    "x": _decode_string,
+    "t": _decode_boolean,
+    "F": decode_table,
+    "A": _decode_array,
+    "V": _decode_void,
+    "D": _decode_decimal,
+}
 
 
 def check_field(data: bytes, at: int, depth: int = 0) -> int:
@@ -252,16 +285,3 @@ def check_field(data: bytes, at: int, depth: int = 0) -> int:
     if at != end:
         raise MalformedField("the last value reaches past the end of its array")
     return at
-
-
-def _decode_array(data: bytes, at: int, depth: int) -> tuple[Field, int]:
-    end, at = _bounds(data, at)
-    if depth > MAX_DEPTH:
-        raise MalformedField("arrays nested too deeply")
-    items: list[Field] = []
-    while at < end:
-        item, at = _decode_field(data, at, depth)
-        items.append(item)
-    if at != end:
-        raise MalformedField("the last value reaches past the end of its array")
-    return Field("A", items), at

@@ -1,10 +1,12 @@
-"""Frames: seven bytes of head (type, channel, payload size), the payload, the end octet (AMQP 0-9-1 §2.3.5).
+"""Frames: seven bytes of head (type, channel, payload size), the payload, the end octet (AMQP 0-9-1
+§2.3.5).
 
-The head of a buffer is judged here before its payload has arrived, so that no memory is spent on a frame that
-will be refused. Error texts are RabbitMQ's, which prints what it got as Erlang terms.
+The head of a buffer is judged here before its payload has arrived, so that no memory is spent on a
+frame that will be refused. Error texts are RabbitMQ's, which prints what it got as Erlang terms.
 """
 
 import struct
+from typing import cast
 
 from .errors import FrameError, UnexpectedFrame
 from .methods import Method, encode
@@ -40,21 +42,15 @@ def method_frame(channel: int, call: Method) -> bytes:
     return HEAD.pack(METHOD, channel, len(payload)) + payload + END_OCTET
 
 
-def body_frames(channel: int, body: bytes, payload_max: int) -> list[bytes]:
-    """A body cut into frames of at most `payload_max` bytes of payload; none for an empty body."""
-    return [
-        frame(BODY, channel, body[at : at + payload_max]) for at in range(0, len(body), payload_max)
-    ]
-
-
 def read_frame(data: bytes, at: int, payload_max: int) -> tuple[int, int, bytes, int] | None:
-    """The frame that starts at `at`: (type, channel, payload, offset behind it); None while incomplete.
+    """The frame that starts at `at`: (type, channel, payload, offset behind it); None while
+    incomplete.
 
     Raises FrameError or UnexpectedFrame as soon as what is there shows that the frame is bad.
     """
     if len(data) - at < HEAD.size:
         return None
-    kind, channel, size = HEAD.unpack_from(data, at)
+    kind, channel, size = cast("tuple[int, int, int]", HEAD.unpack_from(data, at))
     check_head(kind, channel, size, payload_max)
     behind = at + size + OVERHEAD_BYTES
     if behind > len(data):
@@ -70,7 +66,8 @@ def read_frame(data: bytes, at: int, payload_max: int) -> tuple[int, int, bytes,
 def check_head(kind: int, channel: int, size: int, payload_max: int) -> None:
     """Refuse a frame by its head: raises FrameError or UnexpectedFrame.
 
-    `payload_max` is frame_max less a frame's overhead; RabbitMQ lets payloads of up to frame_max pass.
+    `payload_max` is frame_max less a frame's overhead; RabbitMQ lets payloads of up to frame_max
+    pass.
     """
     if kind == HEARTBEAT and size == 0:
         if channel != 0:

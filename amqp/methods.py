@@ -1,10 +1,12 @@
 """Every method of AMQP 0-9-1 and of RabbitMQ's extensions, as declarations.
 
-A method is a NamedTuple whose fields stand in wire order, registered under its class and method id with the
-wire types of its fields. `decode` and `encode` work from that registry alone. The few methods that come with
-every message (publish, deliver, ack, …) also have code of their own in `basic.py`; tests hold both to one answer.
+A method is a NamedTuple whose fields stand in wire order, registered under its class and method id
+with the wire types of its fields. `decode` and `encode` work from that registry alone. The few
+methods that come with every message (publish, deliver, ack, …) also have code of their own in
+`basic.py`; tests hold both to one answer.
 
-Sources: the AMQP 0-9-1 XML specification; https://www.rabbitmq.com/docs/specification for the extensions.
+Sources: the AMQP 0-9-1 XML specification; https://www.rabbitmq.com/docs/specification for the
+extensions.
 """
 
 import struct
@@ -47,8 +49,8 @@ def method_ids(kind: type[Method]) -> tuple[int, int]:
 def decode(payload: bytes) -> Method:
     """The method in a method frame's payload.
 
-    Raises CommandInvalid for unknown ids, FrameError for arguments that do not fit the method exactly
-    (as RabbitMQ does, bytes left over are an error too).
+    Raises CommandInvalid for unknown ids, FrameError for arguments that do not fit the method
+    exactly (as RabbitMQ does, bytes left over are an error too).
     """
     if len(payload) < 4:
         raise cannot_decode(payload, at=(0, 0))
@@ -115,43 +117,40 @@ def _decode_arguments(payload: bytes, layout: tuple[str, ...]) -> list[Any]:
                 bit, at = 0, at + 1
             values.append(payload[at - 1] >> bit & 1 == 1)
             bit += 1
-            continue
-        bit = 8
-        match kind:
-            case "shortstr":
-                end = at + 1 + payload[at]
-                if end > len(payload):
-                    raise IndexError("short string")
-                values.append(payload[at + 1 : end].decode())
-                at = end
-            case "short":
-                values.append(_SHORT.unpack_from(payload, at)[0])
-                at += 2
-            case "table":
-                table, at = decode_table(payload, at)
-                values.append(table)
-            case "longlong":
-                values.append(_LONGLONG.unpack_from(payload, at)[0])
-                at += 8
-            case "long":
-                values.append(_LONG.unpack_from(payload, at)[0])
-                at += 4
-            case "longstr":
-                end = at + 4 + _LONG.unpack_from(payload, at)[0]
-                if end > len(payload):
-                    raise IndexError("long string")
-                values.append(payload[at + 4 : end])
-                at = end
-            case _:
-                values.append(payload[at])
-                at += 1
+        else:
+            bit = 8
+            value, at = _decoders[kind](payload, at)
+            values.append(value)
     if at != len(payload):
-        raise IndexError("bytes left over")
+        raise IndexError("bytes left over, or too few")
     return values
 
 
+def _decode_shortstr(payload: bytes, at: int) -> tuple[str, int]:
+    end = at + 1 + payload[at]
+    return payload[at + 1 : end].decode(), end
+
+
+def _decode_longstr(payload: bytes, at: int) -> tuple[bytes, int]:
+    end = at + 4 + _LONG.unpack_from(payload, at)[0]
+    return payload[at + 4 : end], end
+
+
+_decoders: dict[str, Callable[[bytes, int], tuple[Any, int]]] = {
+    "octet": lambda payload, at: (payload[at], at + 1),
+    "short": lambda payload, at: (_SHORT.unpack_from(payload, at)[0], at + 2),
+    "long": lambda payload, at: (_LONG.unpack_from(payload, at)[0], at + 4),
+    "longlong": lambda payload, at: (_LONGLONG.unpack_from(payload, at)[0], at + 8),
+    "shortstr": _decode_shortstr,
+    "longstr": _decode_longstr,
+    "table": decode_table,
+}
+
+
 def cannot_decode(arguments: bytes, at: tuple[int, int] | None = None) -> FrameError:
-    """The error for arguments that are not laid out as their method says; bytes shown as Erlang does."""
+    """The error for arguments that are not laid out as their method says; bytes shown as Erlang
+    does.
+    """
     return FrameError(f"cannot decode <<{','.join(map(str, arguments))}>>", at)
 
 
@@ -160,7 +159,7 @@ def malformed_shortstr() -> FrameError:
     return FrameError("Malformed UTF-8 in shortstr", at=(0, 0))
 
 
-# --- connection ---------------------------------------------------------------------------------------------
+# --- connection -------------------------------------------------------------------------------
 
 
 @method(10, 10, "octet octet table longstr longstr")
@@ -250,7 +249,7 @@ class ConnectionUpdateSecretOk(NamedTuple):
     pass
 
 
-# --- channel ------------------------------------------------------------------------------------------------
+# --- channel ----------------------------------------------------------------------------------
 
 
 @method(20, 10, "shortstr")
@@ -301,7 +300,7 @@ class AccessRequestOk(NamedTuple):
     ticket: int = 1
 
 
-# --- exchange -----------------------------------------------------------------------------------------------
+# --- exchange ---------------------------------------------------------------------------------
 
 
 @method(40, 10, "short shortstr shortstr bit bit bit bit bit table")
@@ -365,7 +364,7 @@ class ExchangeUnbindOk(NamedTuple):
     pass
 
 
-# --- queue --------------------------------------------------------------------------------------------------
+# --- queue ------------------------------------------------------------------------------------
 
 
 @method(50, 10, "short shortstr bit bit bit bit bit table")
@@ -442,7 +441,7 @@ class QueueUnbindOk(NamedTuple):
     pass
 
 
-# --- basic --------------------------------------------------------------------------------------------------
+# --- basic ------------------------------------------------------------------------------------
 
 
 @method(60, 10, "long short bit")
@@ -566,7 +565,7 @@ class BasicNack(NamedTuple):
     requeue: bool
 
 
-# --- confirm, tx --------------------------------------------------------------------------------------------
+# --- confirm, tx ------------------------------------------------------------------------------
 
 
 @method(85, 10, "bit")

@@ -1,7 +1,8 @@
-"""A message whose content comes frame by frame: a header, then body frames until the announced size is there.
+"""A message whose content comes frame by frame: a header, then body frames until the announced size
+is there.
 
-Texts are RabbitMQ's (rabbit_command_assembler). A body longer than announced is refused, as RabbitMQ does from
-4.0 on; earlier versions swallow it.
+Texts are RabbitMQ's (rabbit_command_assembler). A body longer than announced is refused, as
+RabbitMQ does from 4.0 on; earlier versions swallow it.
 """
 
 from typing import TYPE_CHECKING
@@ -41,7 +42,8 @@ class ContentAssembly:
     def receive(self, kind: int, payload: bytes) -> bytes | None:
         """Take a frame; the whole content, as frames, once it is complete.
 
-        Raises UnexpectedFrame, FrameError, and PreconditionFailed if the message is larger than allowed.
+        Raises UnexpectedFrame, FrameError, and PreconditionFailed if the message is larger than
+        allowed.
         """
         if not self._parts:
             self._header(kind, payload)

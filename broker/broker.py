@@ -1,8 +1,9 @@
 """The broker: what its connections share, and the turn that they are served in.
 
-A turn begins when the edge hands over bytes or a timer is due, and ends with `finish_turn`: confirms that are
-due, deliveries of all queues that have work, then the edge sends what each touched connection has to say.
-Nothing here waits, reads a clock or makes up randomness: `now` is set by the edge and `unique_name` passed in.
+A turn begins when the edge hands over bytes or a timer is due, and ends with `finish_turn`:
+confirms that are due, deliveries of all queues that have work, then the edge sends what each
+touched connection has to say. Nothing here waits, reads a clock or makes up randomness: `now` is
+set by the edge and `unique_name` passed in.
 """
 
 from collections import deque

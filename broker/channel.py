@@ -56,7 +56,7 @@ class Channel:
             raise NotFound("no previously declared queue")
         return self.last_declared_queue
 
-    # --- settling ---------------------------------------------------------------------------------------
+    # --- settling -----------------------------------------------------------------------------
 
     def receive_acks(self, data: bytes, at: int) -> int:
         """Take the run of single basic.ack frames of this channel that stands at `at`.
@@ -85,7 +85,9 @@ class Channel:
         return at
 
     def settle(self, deliveries: list[Delivery], *, requeue: bool) -> None:
-        """Be done with deliveries, or put them back in their queues; their consumers get credit back."""
+        """Be done with deliveries, or put them back in their queues; their consumers get credit
+        back.
+        """
         for message, queue, _ in deliveries:
             if requeue:
                 queue.requeue(message)
@@ -96,11 +98,13 @@ class Channel:
             self.wake_consumers()
 
     def wake_consumers(self) -> None:
-        """Let every consumer of the channel try again: the channel's limit has room, or has changed."""
+        """Let every consumer of the channel try again: the channel's limit has room, or has
+        changed.
+        """
         for consumer in self.consumers.values():
             consumer.queue.wake(consumer)
 
-    # --- consumers and the end --------------------------------------------------------------------------
+    # --- consumers and the end ----------------------------------------------------------------
 
     def cancel(self, consumer: Consumer) -> None:
         """Stop a consumer; an auto-delete queue goes with its last one."""

@@ -12,7 +12,9 @@ from .transaction import Transaction
 
 
 def run(channel: Channel, call: m.Method) -> None:
-    """Carry out a method that a client sent on an open channel. Raises what the method's rules say."""
+    """Carry out a method that a client sent on an open channel. Raises what the method's rules
+    say.
+    """
     handler = _HANDLERS.get(type(call))
     if handler is None:
         raise CommandInvalid("unimplemented method")

@@ -1,4 +1,6 @@
-"""Publisher confirms of one channel: which publishes are to be acknowledged, and in as few frames as may be."""
+"""Publisher confirms of one channel: which publishes are to be acknowledged, and in as few
+frames as may be.
+"""
 
 from ..amqp.basic import ack_frame
 
@@ -6,8 +8,8 @@ from ..amqp.basic import ack_frame
 class Confirms:
     """Publishes counted from 1, and how far they have been confirmed.
 
-    A publish that is kept in memory only is done as soon as it is enqueued; its ack goes out at the end of the
-    turn, together with all others of the turn.
+    A publish that is kept in memory only is done as soon as it is enqueued; its ack goes out at the
+    end of the turn, together with all others of the turn.
     """
 
     __slots__ = ("_confirmed", "published")

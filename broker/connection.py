@@ -1,9 +1,10 @@
 """A connection: bytes in, bytes out, and everything in between that is not one channel's business.
 
-Strategy. `receive` takes what a socket gave and handles every complete frame in it. Once the connection is
-open, whole messages and runs of acknowledgements are handed to their channel straight from the buffer; all
-other frames are cut out and decoded one by one. What is to be sent collects in `output`, which the edge sends
-at the end of the turn. This is the one place where errors become channel.close or connection.close.
+Strategy. `receive` takes what a socket gave and handles every complete frame in it. Once the
+connection is open, whole messages and runs of acknowledgements are handed to their channel straight
+from the buffer; all other frames are cut out and decoded one by one. What is to be sent collects in
+`output`, which the edge sends at the end of the turn. This is the one place where errors become
+channel.close or connection.close.
 """
 
 import logging
@@ -63,14 +64,18 @@ log = logging.getLogger("leveret.connection")
 
 HANDSHAKE_PAYLOAD_MAX = 2 * FRAME_MIN_BYTES
 CLOSE_TIMEOUT_S = 30.0
-"""How long a client may take to answer connection.close, or to hang up after connection.close-ok."""
+"""How long a client may take to answer connection.close, or to hang up after
+connection.close-ok.
+"""
 
 
 class Transport(Protocol):
     """What carries a connection's bytes."""
 
     def flush(self) -> None:
-        """Send the connection's output as far as possible; hang up once it is sent if it is `finished`."""
+        """Send the connection's output as far as possible; hang up once it is sent if it is
+        `finished`.
+        """
 
 
 class State(Enum):
@@ -126,7 +131,7 @@ class Connection:
         broker.connections.add(self)
         log.info("accepted", extra=fields(connection=name))
 
-    # --- output -----------------------------------------------------------------------------------------
+    # --- output -------------------------------------------------------------------------------
 
     def send(self, data: bytes) -> None:
         """Add bytes to the output."""
@@ -150,7 +155,7 @@ class Connection:
             for consumer in stalled:
                 consumer.queue.wake(consumer)
 
-    # --- input ------------------------------------------------------------------------------------------
+    # --- input --------------------------------------------------------------------------------
 
     def receive(self, data: bytes) -> None:
         """Handle every complete frame in what has come; keep the rest for the next time."""
@@ -233,7 +238,9 @@ class Connection:
         return False
 
     def _receive_control(self, data: bytes) -> bool:
-        """The handshake, and what a closing client still sends: only methods on channel 0 matter."""
+        """The handshake, and what a closing client still sends: only methods on channel 0
+        matter.
+        """
         while True:
             try:
                 framed = read_frame(data, self.position, self.payload_max)
@@ -312,7 +319,9 @@ class Connection:
                 commands.run(channel, call)
 
     def _receive_without_channel(self, kind: int, number: int, payload: bytes) -> None:
-        """A frame for a channel that is not open, or that leveret has closed and the client not yet."""
+        """A frame for a channel that is not open, or that leveret has closed and the client not
+        yet.
+        """
         if number in self._closing_channels:
             if kind == METHOD:
                 self._receive_closing_channel(number, payload)
@@ -362,7 +371,7 @@ class Connection:
             self.state = State.CLOSED
             self.finish()
 
-    # --- life -------------------------------------------------------------------------------------------
+    # --- life ---------------------------------------------------------------------------------
 
     def capable(self, capability: str) -> bool:
         """Whether the client has said that it understands a capability."""
@@ -477,7 +486,9 @@ class Connection:
         self.spent(0)
 
     def _release(self) -> None:
-        """Close the channels, then delete the connection's own queues (before any close-ok is sent)."""
+        """Close the channels, then delete the connection's own queues (before any close-ok is
+        sent).
+        """
         for channel in list(self.channels.values()):
             self._forget_channel(channel)
         self._closing_channels.clear()

@@ -19,7 +19,8 @@ _ADDRESSES_MAX = 256
 class Consumer:
     """One basic.consume: a tag on a channel, taking from one queue.
 
-    `prefetch` is its own limit of unsettled deliveries, 0 for none; the channel may have one on top.
+    `prefetch` is its own limit of unsettled deliveries, 0 for none; the channel may have one on
+    top.
     """
 
     __slots__ = (

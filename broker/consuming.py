@@ -31,8 +31,8 @@ _STREAM_ARGUMENTS = ("x-stream-offset", "x-stream-filter", "x-stream-match-unfil
 def basic_qos(channel: Channel, call: BasicQos) -> None:
     """basic.qos as RabbitMQ has it (https://www.rabbitmq.com/docs/consumer-prefetch).
 
-    With global the limit is the channel's and holds at once; without, it is for consumers started later, and
-    the channel's limit is off.
+    With global the limit is the channel's and holds at once; without, it is for consumers started
+    later, and the channel's limit is off.
     """
     if call.prefetch_size:
         raise NotSupported(f"prefetch_size!=0 ({call.prefetch_size})")
@@ -109,7 +109,7 @@ def _check_consume_arguments(queue: Queue, arguments: Table) -> None:
                 f' "expected integer, got {priority.type_name}"'
             )
         raise PreconditionFailed(
-            f"invalid arg 'x-priority' for {queue!r}: this version of leveret does not support it"
+            f"invalid arg 'x-priority' for {queue!r}: not supported by this version of leveret"
         )
     for name in _STREAM_ARGUMENTS:
         if name in arguments:

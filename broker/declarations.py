@@ -39,7 +39,7 @@ def _answer(channel: Channel, nowait: bool, reply: Method) -> None:
         channel.send(reply)
 
 
-# --- exchange -----------------------------------------------------------------------------------------------
+# --- exchange ---------------------------------------------------------------------------------
 
 
 def exchange_declare(channel: Channel, call: ExchangeDeclare) -> None:
@@ -106,7 +106,7 @@ def _exchange_pair(channel: Channel, call: ExchangeBind | ExchangeUnbind) -> tup
     return destination, source
 
 
-# --- queue --------------------------------------------------------------------------------------------------
+# --- queue ------------------------------------------------------------------------------------
 
 
 def queue_declare(channel: Channel, call: QueueDeclare) -> None:
@@ -177,7 +177,9 @@ def queue_unbind(channel: Channel, call: QueueUnbind) -> None:
 
 
 def _binding_names(channel: Channel, call: QueueBind | QueueUnbind) -> tuple[str, str, str]:
-    """Queue, routing key and exchange; with neither queue nor key given, both are the last declared queue."""
+    """Queue, routing key and exchange; with neither queue nor key given, both are the last
+    declared queue.
+    """
     permissions = channel.connection.permissions
     name = channel.queue_name(_name(call.queue))
     key = call.routing_key if call.queue or call.routing_key else name

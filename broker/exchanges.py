@@ -1,7 +1,7 @@
 """Exchanges: which destinations a routing key (and a message's headers) leads to.
 
-Each type is a small class with `added`, `removed` and `match`. Walking on from exchange to exchange, alternate
-exchanges included, is the vhost's business.
+Each type is a small class with `added`, `removed` and `match`. Walking on from exchange to
+exchange, alternate exchanges included, is the vhost's business.
 """
 
 from abc import ABC, abstractmethod
@@ -23,7 +23,9 @@ class Exchange(ABC):
 
     type: ClassVar[str]
     needs_headers: ClassVar[bool] = False
-    """Whether `match` looks at a message's headers, so that its answer holds for that message only."""
+    """Whether `match` looks at a message's headers, so that its answer holds for that message
+    only.
+    """
 
     __slots__ = (
         "alternate",
@@ -63,7 +65,9 @@ class Exchange(ABC):
         return f"exchange '{self.name or 'amq.default'}' in vhost '{self.vhost_name}'"
 
     def bind(self, binding: Binding) -> bool:
-        """Add a binding; False if it was there already. Raises PreconditionFailed for bad arguments."""
+        """Add a binding; False if it was there already. Raises PreconditionFailed for bad
+        arguments.
+        """
         if binding.key in self.bindings:
             return False
         self.added(binding)
@@ -79,6 +83,7 @@ class Exchange(ABC):
             self.removed(binding)
         return binding
 
+    @abstractmethod
     def prepare(self) -> None:
         """Set up whatever index a type keeps of its bindings."""
 
@@ -110,6 +115,9 @@ class DefaultExchange(Exchange):
         super().__init__(vhost_name, "", durable=True)
         self._queues = queues
         self._reply_queues = reply_queues
+
+    def prepare(self) -> None:
+        pass
 
     def added(self, binding: Binding) -> None:
         raise AssertionError("the default exchange takes no bindings")
@@ -150,6 +158,9 @@ class FanoutExchange(Exchange):
     type = "fanout"
     __slots__ = ()
 
+    def prepare(self) -> None:
+        pass
+
     def added(self, binding: Binding) -> None:
         pass
 
@@ -180,7 +191,9 @@ class TopicExchange(Exchange):
 
 
 class HeadersExchange(Exchange):
-    """Binding arguments are compared with the message's headers (x-match: all, any, all-with-x, any-with-x)."""
+    """Binding arguments are compared with the message's headers (x-match: all, any, all-with-x,
+    any-with-x).
+    """
 
     type = "headers"
     needs_headers = True

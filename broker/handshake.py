@@ -1,7 +1,8 @@
 """From the protocol header to connection.open: start, secure, tune, open (AMQP 0-9-1 §2.2.4).
 
-The states are a table: which method is taken in which state, and by what. As RabbitMQ does, most faults in here
-are not answered at all; the socket is dropped after a pause, which slows down guessing.
+The states are a table: which method is taken in which state, and by what. As RabbitMQ does, most
+faults in here are not answered at all; the socket is dropped after a pause, which slows down
+guessing.
 """
 
 import platform

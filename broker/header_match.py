@@ -1,9 +1,10 @@
 """How a headers exchange compares a binding's arguments with a message's headers.
 
-RabbitMQ's rules (https://www.rabbitmq.com/docs/exchanges#headers): `x-match` is all (the default), any,
-all-with-x or any-with-x; the first two leave out arguments whose names begin with `x-`. A void argument asks
-only that the header be there. Integers of every width are equal by value, and so are numbers of other types
-that RabbitMQ's comparison holds equal; texts, booleans and decimals equal their own kind only.
+RabbitMQ's rules (https://www.rabbitmq.com/docs/exchanges#headers): `x-match` is all (the default),
+any, all-with-x or any-with-x; the first two leave out arguments whose names begin with `x-`. A void
+argument asks only that the header be there. Integers of every width are equal by value, and so are
+numbers of other types that RabbitMQ's comparison holds equal; texts, booleans and decimals equal
+their own kind only.
 """
 
 from typing import TypeAlias

@@ -1,7 +1,7 @@
 """Heartbeats of one connection, both ways (https://www.rabbitmq.com/docs/heartbeats).
 
-As RabbitMQ does it: one is sent when nothing was written for half the interval; the peer is lost when two checks
-in a row, an interval apart, find that nothing has come.
+As RabbitMQ does it: one is sent when nothing was written for half the interval; the peer is lost
+when two checks in a row, an interval apart, find that nothing has come.
 """
 
 from typing import TYPE_CHECKING

@@ -1,8 +1,8 @@
 """A message as the broker holds it: wire bytes, and the few facts that routing and queues need.
 
-The content frames are kept as one bytes object just as they arrived. A delivery on the same channel number
-sends that object as it is; another number is patched in, and only a consumer whose frames must be smaller
-costs a new cut.
+The content frames are kept as one bytes object just as they arrived. A delivery on the same channel
+number sends that object as it is; another number is patched in, and only a consumer whose frames
+must be smaller costs a new cut.
 """
 
 import msgspec
@@ -16,8 +16,8 @@ _PROPERTIES_AT = HEAD.size + CONTENT_HEAD.size
 class Message(msgspec.Struct, gc=False, eq=False):
     """One published message; the same object stands in every queue it was routed to.
 
-    `gc=False`: a message refers to nothing that could refer back to it, and millions of them must not be
-    walked by the garbage collector.
+    `gc=False`: a message refers to nothing that could refer back to it, and millions of them must
+    not be walked by the garbage collector.
     """
 
     id: int
@@ -54,7 +54,9 @@ class Message(msgspec.Struct, gc=False, eq=False):
         return b"".join(parts)
 
     def content_for(self, channel: int, payload_max: int) -> bytes:
-        """The content frames for a channel number, none with more than `payload_max` bytes of payload."""
+        """The content frames for a channel number, none with more than `payload_max` bytes of
+        payload.
+        """
         content, at = self.content, 0
         parts: list[bytes] = []
         while at < len(content):

@@ -1,4 +1,6 @@
-"""What a message's properties ask of the broker, found once for all messages with the same property bytes."""
+"""What a message's properties ask of the broker, found once for all messages with the same
+property bytes.
+"""
 
 from ..amqp.content import EXPIRATION, HEADERS, REPLY_TO, USER_ID, Properties
 
@@ -13,7 +15,9 @@ _REMEMBERED_BYTES_MAX = 1024
 
 
 class PropertyKinds(dict[bytes, int]):
-    """Kinds by property bytes, computed when first asked for; a bounded number of them is remembered."""
+    """Kinds by property bytes, computed when first asked for; a bounded number of them is
+    remembered.
+    """
 
     def __missing__(self, raw: bytes) -> int:
         """Find the kind. Raises FrameError if these are no properties."""

@@ -1,11 +1,11 @@
 """Publishing on one channel: from the frames of a message to the queues it goes to.
 
-Strategy. `receive` takes whole messages in one go: as long as publish, header and a single body frame of this
-channel follow each other completely in the buffer, it handles one message after the other without leaving its
-loop. Everything that does not depend on the message itself is looked up by the bytes of the publish frame: a
-`Route` says what they mean. What the properties ask for is looked up by their bytes too. Whatever does not fit
-(a body in several frames, frames of other channels in between, errors) goes frame by frame through a
-`ContentAssembly`.
+Strategy. `receive` takes whole messages in one go: as long as publish, header and a single body
+frame of this channel follow each other completely in the buffer, it handles one message after the
+other without leaving its loop. Everything that does not depend on the message itself is looked up
+by the bytes of the publish frame: a `Route` says what they mean. What the properties ask for is
+looked up by their bytes too. Whatever does not fit (a body in several frames, frames of other
+channels in between, errors) goes frame by frame through a `ContentAssembly`.
 """
 
 from typing import TYPE_CHECKING
@@ -53,8 +53,8 @@ _NEVER = (False, False, False)
 class Route:
     """What a basic.publish frame means: the address, and the queues it leads to.
 
-    `by_content` says that the queues depend on the message's headers. `inline` tells, by the kind of a message's
-    properties, whether enqueuing is all there is to do.
+    `by_content` says that the queues depend on the message's headers. `inline` tells, by the kind
+    of a message's properties, whether enqueuing is all there is to do.
     """
 
     __slots__ = (
@@ -74,7 +74,7 @@ class Route:
         self.mandatory = mandatory
         self.queues: tuple[Queue, ...] = ()
         self.by_content = False
-        self.inline = _NEVER
+        self.inline: tuple[bool, bool, bool] = _NEVER
 
 
 class Publisher:
@@ -112,33 +112,45 @@ class Publisher:
         self.last_queues: tuple[Queue, ...] = ()
         """Where the last message went: what back-pressure looks at."""
 
-    # --- whole messages in one go -----------------------------------------------------------------------
+    # --- whole messages in one go -------------------------------------------------------------
 
     def receive(self, data: bytes, at: int) -> int:
-        """Take the complete messages of this channel that stand at `at`; return the offset behind them.
+        """Take the complete messages of this channel that stand at `at`; return the offset behind.
 
-        The offset given comes back while the first message is incomplete. On an error the connection's
-        `position` tells where to go on.
+        The offset given comes back while the first message is incomplete. On an error the
+        connection's `position` tells where to go on.
         """
-        connection, broker = self._channel.connection, self._channel.connection.broker
         if self._epoch != self._vhost.epoch:
             self.forget_routes()
-        known, kinds, dirty = self._routes.get, broker.property_kinds, broker.dirty
-        unpack, unpack_content = METHOD_HEAD.unpack_from, CONTENT_FRAME_HEAD.unpack_from
-        unpack_body, next_id = HEAD.unpack_from, broker.next_message_id
-        number, inline_max, payload_max = self._number, self._inline_max, connection.payload_max
-        end = len(data)
-        published, route = 0, None
+        known, number = self._routes.get, self._number
+        last_head = len(data) - METHOD_HEAD.size
+        while at <= last_head and self._assembly is None:
+            kind, channel, size, method = METHOD_HEAD.unpack_from(data, at)
+            if method != BASIC_PUBLISH or channel != number or kind != METHOD:
+                break
+            frame = data[at : at + size + OVERHEAD_BYTES]
+            route = known(frame) or self._resolve(data, at, at + size + OVERHEAD_BYTES)
+            if route is None:
+                break
+            start, at = at, self._receive_run(route, frame, data, at)
+            if at == start:
+                break
+        return at
+
+    def _receive_run(self, route: Route, frame: bytes, data: bytes, at: int) -> int:
+        """Take the messages from `at` on that begin with the same publish frame."""
+        broker, payload_max = self._channel.connection.broker, self._channel.connection.payload_max
+        kinds, next_id, inline = broker.property_kinds, broker.next_message_id, route.inline
+        unpack_content, unpack_body = CONTENT_FRAME_HEAD.unpack_from, HEAD.unpack_from
+        number, inline_max, address = self._number, self._inline_max, route.address
+        frame_bytes, end = len(frame), len(data)
+        last_header = end - CONTENT_FRAME_HEAD.size
+        batch: list[Message] = []
         try:
-            while at + METHOD_HEAD.size <= end:
-                kind, channel, size, method = unpack(data, at)
-                if method != BASIC_PUBLISH or channel != number or kind != METHOD:
-                    break
-                header_at = at + size + 8
-                route = known(data[at:header_at]) or self._resolve(data, at, header_at)
-                if route is None or header_at + CONTENT_FRAME_HEAD.size > end:
-                    at = self._irregular(data, at, header_at, route)
-                    break
+            while data.startswith(frame, at):
+                header_at = at + frame_bytes
+                if header_at > last_header:
+                    return self._irregular(data, at, header_at, route)
                 kind, channel, size, content_class, body_bytes = unpack_content(data, header_at)
                 body_at = header_at + size + 8
                 behind = body_at + body_bytes + 8 if body_bytes else body_at
@@ -153,37 +165,47 @@ class Publisher:
                     or data[behind - 1] != END
                     or (body_bytes and unpack_body(data, body_at) != (BODY, number, body_bytes))
                 ):
-                    at = self._irregular(data, at, header_at, route)
-                    break
+                    return self._irregular(data, at, header_at, route)
                 asked = kinds[data[header_at + 19 : body_at - 1]]
+                content = data[header_at:behind]
                 message = Message(
-                    next_id(),
-                    route.address,
-                    data[header_at:behind],
-                    number,
-                    body_bytes,
-                    asked == PERSISTENT,
+                    next_id(), address, content, number, body_bytes, asked == PERSISTENT
                 )
                 at = behind
-                if route.inline[asked]:
-                    for queue in route.queues:
-                        queue.ready.append(message)
-                        if not queue.dirty:
-                            queue.dirty = True
-                            dirty.append(queue)
+                if inline[asked]:
+                    batch.append(message)
                 else:
-                    connection.position = behind
-                    self._publish(route, message, asked)
-                published += 1
+                    self._publish_singly(route, message, asked, batch, behind)
         finally:
-            if route is not None:
-                self.last_queues = route.queues
-            if published and self.confirms is not None:
-                self._confirm(published)
+            self._enqueue(route, batch)
         return at
 
+    def _enqueue(self, route: Route, batch: list[Message]) -> None:
+        """Put messages into the queues of their route; they count as published."""
+        self.last_queues = route.queues
+        if not batch:
+            return
+        for queue in route.queues:
+            queue.ready.extend(batch)
+            if not queue.dirty:
+                queue.mark_dirty(queue)
+        if self.confirms is not None:
+            self._confirm(len(batch))
+
+    def _publish_singly(
+        self, route: Route, message: Message, asked: int, before: list[Message], position: int
+    ) -> None:
+        """Publish a message that wants more than enqueuing, behind those that came before it."""
+        self._enqueue(route, before)
+        before.clear()
+        self._channel.connection.position = position
+        self._publish(route, message, asked)
+        if self.confirms is not None:
+            self._confirm(1)
+
     def _irregular(self, data: bytes, at: int, header_at: int, route: Route | None) -> int:
-        """Where to go on when no whole message stands at `at`: there, if all that lacks is more bytes.
+        """Where to go on when no whole message stands at `at`: there, if all that lacks is more
+        bytes.
 
         Else the content is taken frame by frame, from the header on.
         """
@@ -263,7 +285,7 @@ class Publisher:
         self._routes.clear()
         self._epoch = self._vhost.epoch
 
-    # --- frame by frame ---------------------------------------------------------------------------------
+    # --- frame by frame -----------------------------------------------------------------------
 
     @property
     def assembling(self) -> bool:
@@ -295,7 +317,7 @@ class Publisher:
         if self.confirms is not None:
             self._confirm(1)
 
-    # --- everything that is not just enqueuing ----------------------------------------------------------
+    # --- everything that is not just enqueuing ------------------------------------------------
 
     def _publish(self, route: Route, message: Message, asked: int) -> None:
         """Route and enqueue one message, minding all that it asks for."""
@@ -316,7 +338,9 @@ class Publisher:
             self.deliver(message, queues, route.mandatory)
 
     def deliver(self, message: Message, queues: tuple[Queue, ...], mandatory: bool) -> None:
-        """Enqueue a message, or return it to the client if that was asked for and no queue takes it."""
+        """Enqueue a message, or return it to the client if that was asked for and no queue takes
+        it.
+        """
         if not queues and mandatory:
             connection = self._channel.connection
             head = return_frame(self._number, NO_ROUTE, b"NO_ROUTE", message.address)
@@ -324,7 +348,7 @@ class Publisher:
         for queue in queues:
             queue.enqueue(message)
 
-    # --- confirms ---------------------------------------------------------------------------------------
+    # --- confirms -----------------------------------------------------------------------------
 
     def _confirm(self, published: int) -> None:
         assert self.confirms is not None

@@ -1,11 +1,12 @@
 """A queue: messages in publish order, and the consumers that take them in turn.
 
-`ready` holds what was never delivered, `returned` what came back; since a message's id is its place, returned
-ones always stand before ready ones. Whoever adds messages or wakes consumers marks the queue dirty; at the end
-of the turn the broker lets each dirty queue dispatch, many messages in one go.
+`ready` holds what was never delivered, `returned` what came back; since a message's id is its
+place, returned ones always stand before ready ones. Whoever adds messages or wakes consumers marks
+the queue dirty; at the end of the turn the broker lets each dirty queue dispatch, many messages in
+one go.
 
-Consumers that can take a message stand in a rotation. One that has no credit left, or whose connection has too
-much to send, leaves it until `wake` puts it back.
+Consumers that can take a message stand in a rotation. One that has no credit left, or whose
+connection has too much to send, leaves it until `wake` puts it back.
 """
 
 from collections import deque
@@ -29,8 +30,8 @@ CONGESTED_MESSAGES = 2000
 class Queue:
     """One queue of a vhost.
 
-    `owner` is the connection of an exclusive queue. `mark_dirty` is called with the queue when it has work for
-    the end of the turn.
+    `owner` is the connection of an exclusive queue. `mark_dirty` is called with the queue when it
+    has work for the end of the turn.
     """
 
     __slots__ = (
@@ -91,7 +92,7 @@ class Queue:
         """Whether consumers exist but do not keep up, so that publishers should slow down."""
         return len(self.ready) > CONGESTED_MESSAGES and bool(self.consumers)
 
-    # --- messages ---------------------------------------------------------------------------------------
+    # --- messages -----------------------------------------------------------------------------
 
     def enqueue(self, message: Message) -> None:
         """Add a new message at the end."""
@@ -125,7 +126,7 @@ class Queue:
         self.returned.clear()
         return count
 
-    # --- consumers --------------------------------------------------------------------------------------
+    # --- consumers ----------------------------------------------------------------------------
 
     def add_consumer(self, consumer: "Consumer") -> None:
         """Let a consumer take messages from the end of this turn on. Raises AccessRefused."""
@@ -156,7 +157,8 @@ class Queue:
     def dispatch(self) -> None:
         """Deliver while there are messages and consumers that can take them.
 
-        With several consumers in the rotation each takes one message in turn; a single one takes all it can.
+        With several consumers in the rotation each takes one message in turn; a single one takes
+        all it can.
         """
         self.dirty = False
         rotation = self.rotation

@@ -1,8 +1,9 @@
-"""The arguments of queue.declare: which are known, what their values may be, when two sets are equal.
+"""The arguments of queue.declare: which are known, what their values may be, when two sets are
+equal.
 
-Texts and order are RabbitMQ's (rabbit_amqqueue's argument checks). Arguments that RabbitMQ does not know are
-kept, never looked at and never compared. Those whose feature leveret does not have yet are checked like the
-rest and then refused, so that nobody relies on what is not there.
+Texts and order are RabbitMQ's (rabbit_amqqueue's argument checks). Arguments that RabbitMQ does not
+know are kept, never looked at and never compared. Those whose feature leveret does not have yet are
+checked like the rest and then refused, so that nobody relies on what is not there.
 """
 
 from collections.abc import Callable
@@ -47,7 +48,9 @@ def check_queue_arguments(arguments: Table, resource: str) -> None:
 
 
 def check_equivalent_arguments(current: Table, received: Table, resource: str) -> None:
-    """Refuse to redeclare a queue with other values of the known arguments. Raises PreconditionFailed."""
+    """Refuse to redeclare a queue with other values of the known arguments. Raises
+    PreconditionFailed.
+    """
     for name in _COMPARED:
         old, new = _comparable(name, current), _comparable(name, received)
         if (old and old.value) != (new and new.value):
@@ -195,5 +198,5 @@ def _refuse_missing_features(arguments: Table, resource: str) -> None:
         missing.append("x-queue-type")
     if missing:
         raise PreconditionFailed(
-            f"invalid arg '{missing[0]}' for {resource}: this version of leveret does not support it"
+            f"invalid arg '{missing[0]}' for {resource}: not supported by this version of leveret"
         )

@@ -1,7 +1,8 @@
 """The edge: listeners, one task per connection, timers, and the end of a broker's life.
 
-All waiting is here and in `transport`. A turn begins with `begin_turn`, which tells the core the time, and ends
-with `end_turn`, which lets the core finish and then sends what the touched connections have to say.
+All waiting is here and in `transport`. A turn begins with `begin_turn`, which tells the core the
+time, and ends with `end_turn`, which lets the core finish and then sends what the touched
+connections have to say.
 """
 
 import errno
@@ -29,7 +30,8 @@ _ACCEPT_PAUSE_S = 0.1
 async def serve(configuration: Configuration, *, ready: Callable[[str, int], None]) -> None:
     """Run a broker until SIGTERM or SIGINT, then close its connections and return.
 
-    `ready` is called with host and port once clients can connect. Raises OSError if it can't listen.
+    `ready` is called with host and port once clients can connect. Raises OSError if it can't
+    listen.
     """
     listen = configuration.listen
     listeners = await trio.open_tcp_listeners(listen.port, host=listen.host)
@@ -52,7 +54,9 @@ async def serve(configuration: Configuration, *, ready: Callable[[str, int], Non
 
 
 def _tune_garbage_collection() -> None:
-    """Spare the collector what lives for ever, and have it look less often than for short scripts."""
+    """Spare the collector what lives for ever, and have it look less often than for short
+    scripts.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 1000)
@@ -70,7 +74,7 @@ class Server:
         self._work = trio.Event()
         self._gone = trio.Event()
 
-    # --- turns ------------------------------------------------------------------------------------------
+    # --- turns --------------------------------------------------------------------------------
 
     def begin_turn(self) -> None:
         """Tell the core what time it is."""
@@ -113,7 +117,7 @@ class Server:
     def _timer_set(self, due: float) -> None:
         self._sleep.deadline = min(self._sleep.deadline, due)
 
-    # --- connections ------------------------------------------------------------------------------------
+    # --- connections --------------------------------------------------------------------------
 
     async def accept(self, listener: trio.socket.SocketType) -> None:
         """Take new connections until the listener is closed."""

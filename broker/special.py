@@ -1,6 +1,7 @@
 """Properties that make the broker do something: expiration, user-id, CC and BCC, a direct reply-to.
 
-Checked in RabbitMQ's order. Changes to a message are made on its wire bytes, so that all else stays as sent.
+Checked in RabbitMQ's order. Changes to a message are made on its wire bytes, so that all else stays
+as sent.
 """
 
 from typing import TYPE_CHECKING

@@ -26,7 +26,9 @@ class Timers:
         self._heap: list[tuple[float, int, Timer]] = []
         self._order = count()
         self.on_earlier: Callable[[float], None] = lambda _: None
-        """Called with a deadline that is earlier than all before it: whoever sleeps must wake sooner."""
+        """Called with a deadline that is earlier than all before it: whoever sleeps must wake
+        sooner.
+        """
 
     def at(self, due: float, call: Callable[[], None]) -> Timer:
         """Have `call` made by the first `run` at or after `due`."""

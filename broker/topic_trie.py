@@ -1,7 +1,8 @@
 """Topic patterns in a trie of words.
 
-RabbitMQ's rules: words are split at every dot, so empty words are words, but an empty key has no words at all;
-`*` matches one word (an empty one too), `#` any number; only a whole word is a wildcard.
+RabbitMQ's rules: words are split at every dot, so empty words are words, but an empty key has no
+words at all; `*` matches one word (an empty one too), `#` any number; only a whole word is a
+wildcard.
 """
 
 from typing import Generic, TypeVar
@@ -53,7 +54,9 @@ class TopicTrie(Generic[Target]):
             del parent.children[word]
 
     def match(self, key: str) -> list[Target]:
-        """The targets of all patterns that match a routing key; a target may come more than once."""
+        """The targets of all patterns that match a routing key; a target may come more than
+        once.
+        """
         words = words_of(key)
         count = len(words)
         found: list[Target] = []

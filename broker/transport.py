@@ -1,4 +1,6 @@
-"""A TCP socket's side of a connection: one reader task, and a writer task only while the socket is full."""
+"""A TCP socket's side of a connection: one reader task, and a writer task only while the socket
+is full.
+"""
 
 import logging
 import socket
@@ -84,7 +86,9 @@ class SocketTransport:
                 await trio.lowlevel.wait_readable(sock)
 
     async def _pause(self) -> None:
-        """Let consumers catch up. Bounded: those that have stopped taking must not stop a publisher."""
+        """Let consumers catch up. Bounded: those that have stopped taking must not stop a
+        publisher.
+        """
         for _ in range(PAUSES_MAX):
             delivered = self.connection.backlog()
             await trio.sleep(PAUSE_S)

@@ -1,8 +1,8 @@
 """Deliveries of one channel that wait for their ack, nack or reject.
 
-Delivery tags count up from 1 over everything the channel delivers (basic.deliver and basic.get alike). An
-acknowledgement of many walks up from the lowest tag that may still be outstanding, so each tag is looked at
-once in all.
+Delivery tags count up from 1 over everything the channel delivers (basic.deliver and basic.get
+alike). An acknowledgement of many walks up from the lowest tag that may still be outstanding, so
+each tag is looked at once in all.
 """
 
 from typing import TypeAlias
@@ -19,8 +19,8 @@ Delivery: TypeAlias = tuple[Message, Queue, Consumer | None]
 class Unsettled:
     """The outstanding deliveries of a channel and its channel-wide prefetch limit.
 
-    `limit` is basic.qos's with global=true, 0 for none; `consumed` counts the outstanding deliveries to
-    consumers, which are the ones that the limit is about.
+    `limit` is basic.qos's with global=true, 0 for none; `consumed` counts the outstanding
+    deliveries to consumers, which are the ones that the limit is about.
     """
 
     __slots__ = ("_lowest", "consumed", "deliveries", "last_tag", "limit")

@@ -1,7 +1,8 @@
 """Users, their passwords, and what each may do in a vhost.
 
-Permissions are RabbitMQ's (https://www.rabbitmq.com/docs/access-control#authorisation): three regular
-expressions per user and vhost, searched for anywhere in a resource's name; the empty one matches nothing.
+Permissions are RabbitMQ's (https://www.rabbitmq.com/docs/access-control#authorisation): three
+regular expressions per user and vhost, searched for anywhere in a resource's name; the empty one
+matches nothing.
 """
 
 import hmac
@@ -23,7 +24,9 @@ class Right(Enum):
 
 
 class Permissions:
-    """A user's rights in one vhost. Decisions are remembered, so that asking again costs a dict look-up."""
+    """A user's rights in one vhost. Decisions are remembered, so that asking again costs a dict
+    look-up.
+    """
 
     __slots__ = ("_decisions", "_patterns", "_user", "_vhost")
 
@@ -47,7 +50,8 @@ class Permissions:
             self._decisions[right, name] = granted
         if not granted:
             raise AccessRefused(
-                f"access to {kind} '{name}' in vhost '{self._vhost}' refused for user '{self._user}'"
+                f"access to {kind} '{name}' in vhost '{self._vhost}'"
+                f" refused for user '{self._user}'"
             )
 
 

@@ -1,8 +1,8 @@
 """A virtual host: its exchanges, queues and bindings, and the routing between them.
 
-This is the model that every interface works on: the methods of a channel today, an HTTP API or embedding code
-later. Operations check everything that does not depend on who asks, and raise AMQP's errors with RabbitMQ's
-texts.
+This is the model that every interface works on: the methods of a channel today, an HTTP API or
+embedding code later. Operations check everything that does not depend on who asks, and raise AMQP's
+errors with RabbitMQ's texts.
 """
 
 from collections.abc import Callable
@@ -35,12 +35,15 @@ _PREDECLARED = {
 }
 _ON_DEFAULT_EXCHANGE = "operation not permitted on the default exchange"
 
-# Words for which RabbitMQ says "invalid" rather than "unknown" type, because it knows them otherwise.
+# Words for which RabbitMQ says "invalid" rather than "unknown" type, because it knows them
+# otherwise.
 _NO_TYPES = frozenset({"", "queue", "exchange", "foo"})
 
 
 class VirtualHost:
-    """One vhost. `epoch` moves whenever a routing answer may have changed: caches of answers watch it."""
+    """One vhost. `epoch` moves whenever a routing answer may have changed: caches of answers
+    watch it.
+    """
 
     __slots__ = ("_mark_dirty", "epoch", "exchanges", "name", "queues", "reply_queues")
 
@@ -59,7 +62,7 @@ class VirtualHost:
                 name, exchange, durable=True, internal=internal
             )
 
-    # --- looking up -------------------------------------------------------------------------------------
+    # --- looking up ---------------------------------------------------------------------------
 
     def exchange(self, name: str) -> Exchange:
         """The exchange of that name. Raises NotFound."""
@@ -69,7 +72,9 @@ class VirtualHost:
         return exchange
 
     def queue(self, name: str, connection: "Connection | None" = None) -> Queue:
-        """The queue of that name. Raises NotFound, or ResourceLocked if it is another connection's own."""
+        """The queue of that name. Raises NotFound, or ResourceLocked if it is another
+        connection's own.
+        """
         queue = self.queues.get(name)
         if queue is None:
             raise NotFound(f"no queue '{name}' in vhost '{self.name}'")
@@ -79,12 +84,12 @@ class VirtualHost:
 
     def _locked(self, queue: Queue) -> ResourceLocked:
         return ResourceLocked(
-            f"cannot obtain exclusive access to locked {queue!r}. It could be originally declared on"
-            " another connection or the exclusive property value does not match that of the original"
-            " declaration."
+            f"cannot obtain exclusive access to locked {queue!r}. It could be originally declared"
+            " on another connection or the exclusive property value does not match that of the"
+            " original declaration."
         )
 
-    # --- exchanges --------------------------------------------------------------------------------------
+    # --- exchanges ----------------------------------------------------------------------------
 
     def check_exchange_type(self, kind: str) -> type[Exchange]:
         """The class for a type's name. Raises CommandInvalid."""
@@ -187,7 +192,7 @@ class VirtualHost:
         self._unbind_destination(exchange.destination_of)
         self.epoch += 1
 
-    # --- queues -----------------------------------------------------------------------------------------
+    # --- queues -------------------------------------------------------------------------------
 
     def declare_queue(
         self,
@@ -201,8 +206,8 @@ class VirtualHost:
     ) -> Queue:
         """Create a queue, or find the one that is there equal to what is asked for.
 
-        `owner` is the connection of an exclusive queue, `generated` says that leveret made up the name.
-        Raises AccessRefused, ResourceLocked, PreconditionFailed.
+        `owner` is the connection of an exclusive queue, `generated` says that leveret made up the
+        name. Raises AccessRefused, ResourceLocked, PreconditionFailed.
         """
         current = self.queues.get(name)
         if current is not None:
@@ -277,7 +282,7 @@ class VirtualHost:
         queue.deleted = True
         self.epoch += 1
 
-    # --- bindings ---------------------------------------------------------------------------------------
+    # --- bindings -----------------------------------------------------------------------------
 
     def bind(
         self, source: Exchange, destination: "Destination", routing_key: str, arguments: Table
@@ -319,7 +324,7 @@ class VirtualHost:
         if source.auto_delete and not source.bindings and not gone:
             self._remove_exchange(source)
 
-    # --- routing ----------------------------------------------------------------------------------------
+    # --- routing ------------------------------------------------------------------------------
 
     def route(
         self, exchange: Exchange, routing_key: str, headers: Table | None
