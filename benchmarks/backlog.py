@@ -74,6 +74,7 @@ def fill_drain(
             filling.plus(draining),
             target.processes,
             memory=((full_bytes - empty_bytes) / messages, "queued message"),
+            stored_bytes=body_bytes if safe else 0,
             fill_rate=messages / filling.seconds,
             fill_cpu_us=filling.broker_cpu_s / messages * 1e6,
             drain_rate=messages / draining.seconds,

@@ -41,6 +41,9 @@ class Consumer:
         arrived = size // self.stride
         if not arrived:
             self._rest = size
+            head = self._buffer[: min(size, len(self._probe.head))]
+            if not self._probe.head.startswith(head):
+                raise self._complaint(size)
             return None
         self.count += arrived
         middle = arrived // 2 * self.stride
@@ -64,16 +67,10 @@ class Consumer:
                 return BrokerError(wire.close_reason(found) or f"unexpected {found[:64].hex(' ')}")
         return BrokerError("a delivery of another length than the others")
 
-    def stalled(self) -> BrokerError:
-        """Why nothing arrives any more, as far as the bytes left over tell."""
-        left_over = bytes(self._buffer[: self._rest])
-        reason = wire.close_reason(left_over)
-        return BrokerError(reason or f"stalled after {self.count} deliveries on one connection")
-
     def last(self) -> Delivery:
         """The last delivery, parsed, once all have arrived."""
         if self._rest:
-            raise self.stalled()
+            raise BrokerError(f"{self._rest} bytes too many after {self.count} deliveries")
         last = wire.delivery(bytes(self._last)) if self._last else self._probe
         if last.size != self.stride:
             raise BrokerError(f"deliveries of {self.stride} bytes, but the last was {last}")

@@ -69,15 +69,16 @@ class Flow:
     def measure(self, target: Target, limit: int | None = None) -> tuple[Usage, int]:
         """Warms up and measures: what was used, and how many messages arrived meanwhile.
 
+        With a limit, that many messages are enough, and a quarter of it to warm up.
         The latencies are then those of that time, too.
         """
-        self.run(target.warmup_s)
+        self.run(target.warmup_s, None if limit is None else limit // 4)
         self.latencies.clear()
         for publisher in self.publishers:
             publisher.confirm_latencies.clear()
         before = self.arrived()
         interval = Interval(target.processes)
-        self.run(target.seconds, limit)
+        self.run(target.seconds, None if limit is None else self.begun + limit)
         return interval.stop(), self.arrived() - before
 
     def finish(self) -> None:

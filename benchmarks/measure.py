@@ -6,6 +6,7 @@ Everything comes from /proc, so this is for Linux only.
 import os
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -41,6 +42,15 @@ def process_name(pid: int) -> str | None:
         return None
 
 
+def _written_bytes(pid: int) -> int:
+    # Left out for processes of other users, which only root may ask about.
+    with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+        for line in (PROC / str(pid) / "io").read_text().splitlines():
+            if line.startswith("write_bytes:"):
+                return int(line.split()[1])
+    return 0
+
+
 def process_tree(roots: Iterable[int]) -> dict[int, ProcessStat]:
     """The processes given and all their descendants."""
     every = {
@@ -70,6 +80,10 @@ class Processes:
     def cpu_s(self) -> float:
         return sum(stat.cpu_ticks for stat in process_tree(self.roots).values()) / TICKS_PER_SECOND
 
+    def written_bytes(self) -> int:
+        """Bytes sent towards a disk (not into a file system in memory) since they started."""
+        return sum(map(_written_bytes, process_tree(self.roots)))
+
     def rss_bytes(self) -> int:
         return sum(stat.rss_pages for stat in process_tree(self.roots).values()) * PAGE_BYTES
 
@@ -96,13 +110,14 @@ class Latencies:
 
 
 class Usage(NamedTuple):
-    """Time passed, and processor time used meanwhile, in seconds.
+    """Time passed, and what was used meanwhile.
 
     `generator_wait_s` is how long the generator was ready to run but had no processor.
     """
 
-    seconds: float
     broker_cpu_s: float
+    broker_written_bytes: float
+    seconds: float
     generator_cpu_s: float
     generator_wait_s: float
 
@@ -121,22 +136,32 @@ class Interval:
 
     def __init__(self, processes: Processes) -> None:
         self._processes = processes
-        self._start = self._read()
+        # Looking through /proc takes milliseconds, which are to be outside the interval.
+        self._broker = self._read_broker()
+        self._own = _read_own()
 
-    def _read(self) -> Usage:
-        wait_ns = int((PROC / "self/schedstat").read_text().split()[1])
-        return Usage(
-            time.perf_counter(), self._processes.cpu_s(), time.process_time(), wait_ns / 1e9
-        )
+    def _read_broker(self) -> tuple[float, float]:
+        return self._processes.cpu_s(), self._processes.written_bytes()
 
     def stop(self) -> Usage:
         """What was used since the start."""
-        return Usage(*(now - then for now, then in zip(self._read(), self._start, strict=True)))
+        own = _read_own()
+        now = (*self._read_broker(), *own)
+        then = (*self._broker, *self._own)
+        return Usage(*(after - before for after, before in zip(now, then, strict=True)))
+
+
+def _read_own() -> tuple[float, float, float]:
+    wait_ns = int((PROC / "self/schedstat").read_text().split()[1])
+    return time.perf_counter(), time.process_time(), wait_ns / 1e9
 
 
 @dataclass(slots=True)
 class Result:
-    """One run, as it is printed: times per operation in microseconds."""
+    """One run, as it is printed; `_us` and `written_bytes` are per operation.
+
+    `unwritten`: messages that were confirmed as stored did not go to a disk.
+    """
 
     workload: str
     operation: str
@@ -144,6 +169,8 @@ class Result:
     seconds: float
     rate: float
     broker_cpu_us: float
+    written_bytes: float
+    unwritten: bool
     p50_us: float | None
     p95_us: float | None
     p99_us: float | None
@@ -164,9 +191,14 @@ def result(
     latencies: Latencies | None = None,
     *,
     memory: tuple[float, str] | None = None,
+    stored_bytes: int = 0,
     **details: float,
 ) -> Result:
-    """A result without its workload's name; `memory` is bytes and what of, default the process."""
+    """A result, still without its workload's name.
+
+    `memory` is bytes and what of, by default the process; `stored_bytes` is what the broker has
+    promised to have stored for each operation.
+    """
     if not operations:
         raise ValueError(f"no {operation} at all in {usage.seconds:.1f} s")
     p50, p95, p99 = (latencies or Latencies()).percentiles_us(50, 95, 99)
@@ -180,6 +212,8 @@ def result(
         seconds=usage.seconds,
         rate=operations / usage.seconds,
         broker_cpu_us=usage.broker_cpu_s / operations * 1e6,
+        written_bytes=usage.broker_written_bytes / operations,
+        unwritten=usage.broker_written_bytes < stored_bytes * operations,
         p50_us=p50,
         p95_us=p95,
         p99_us=p99,

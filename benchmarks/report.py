@@ -36,6 +36,11 @@ def memory(value: float) -> str:
     return scaled(value, (" B", " kB", " MB", " GB"))
 
 
+NOTES = {
+    "*": "the load generator was the limit, not the broker",
+    "!": "the broker confirmed persistent messages that it had not written to a disk",
+}
+
 METRICS = (
     Metric("rate/s", lambda result: result.rate, rate),
     Metric("CPU per op", lambda result: result.broker_cpu_us, time_us),
@@ -58,10 +63,20 @@ def _cells(metric: Metric, brokers: Sequence[Sequence[Result]]) -> list[str]:
         for number, results in enumerate(brokers):
             if any(each.generator_limited for each in results):
                 cells[number] += "*"
+            if any(each.unwritten for each in results):
+                cells[number] += "!"
     if len(medians) == 2:
         mine, its = medians
         cells.append("-" if mine is None or not its else scaled(mine / its, ("",)))
     return cells
+
+
+def notes(results: dict[str, dict[str, list[Result]]]) -> str:
+    """What the marks behind rates mean, if there are any."""
+    every = [each for runs in results.values() for column in runs.values() for each in column]
+    marks = {"*": any(each.generator_limited for each in every)}
+    marks["!"] = any(each.unwritten for each in every)
+    return "\n".join(f"{mark} {NOTES[mark]}" for mark, found in marks.items() if found)
 
 
 def table(

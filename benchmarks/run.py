@@ -69,6 +69,8 @@ def _startup(broker: Broker) -> Result:
         seconds=broker.start_s,
         rate=1 / broker.start_s,
         broker_cpu_us=broker.start_cpu_s * 1e6,
+        written_bytes=broker.processes.written_bytes(),
+        unwritten=False,
         p50_us=start_us,
         p95_us=start_us,
         p99_us=start_us,
@@ -205,6 +207,8 @@ def main() -> int:
     )
     brokers = [contestant.name for contestant in contestants]
     print(report.table(results, brokers, markdown=options.markdown))
+    if notes := report.notes(results):
+        print(f"\n{notes}")
     if options.json is not None:
         every = {
             workload: {

@@ -90,4 +90,11 @@ def store(target: Target, *, body_bytes: int, confirm_window: int) -> Result:
         stored = admin.declare_queue(names[0], durable=True, passive=True)
         if stored != publisher.begun:
             raise BrokerError(f"{publisher.begun} messages confirmed, {stored} in the queue")
-        return result("confirm", operations, usage, target.processes, publisher.confirm_latencies)
+        return result(
+            "confirm",
+            operations,
+            usage,
+            target.processes,
+            publisher.confirm_latencies,
+            stored_bytes=body_bytes,
+        )
