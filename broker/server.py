@@ -11,7 +11,7 @@ import logging
 import secrets
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import trio
 
@@ -38,10 +38,7 @@ async def serve(configuration: Configuration, *, ready: Callable[[str, int], Non
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
             server = Server(configuration, nursery)
-            for listener in listeners:
-                nursery.start_soon(server.accept, listener.socket)
-            nursery.start_soon(server.run_timers)
-            nursery.start_soon(server.pump)
+            server.start(listeners)
             _tune_garbage_collection()
             ready(listen.host, listeners[0].socket.getsockname()[1])
             async for number in signals:
@@ -73,6 +70,13 @@ class Server:
         self._sleep = trio.CancelScope()
         self._work = trio.Event()
         self._gone = trio.Event()
+
+    def start(self, listeners: Iterable[trio.SocketListener]) -> None:
+        """Start the tasks that take connections and keep the broker going."""
+        for listener in listeners:
+            self.nursery.start_soon(self.accept, listener.socket)
+        self.nursery.start_soon(self.run_timers)
+        self.nursery.start_soon(self.pump)
 
     # --- turns --------------------------------------------------------------------------------
 
