@@ -53,7 +53,7 @@ WORKLOADS: dict[str, Workload] = {
     "topic-1000-100": Workload(partial(topic, body_bytes=100, bindings=1000)),
     "rpc-1": Workload(partial(rpc, concurrency=1)),
     "rpc-16": Workload(partial(rpc, concurrency=16)),
-    "rpc-64x8": Workload(partial(rpc, concurrency=64, clients=8)),
+    "rpc-64x8": Workload(partial(rpc, concurrency=8, clients=8)),
     "latency-1000-100": Workload(partial(paced, body_bytes=100, rate=1000)),
     "churn": Workload(churn),
     "store1-1k": Workload(partial(store, body_bytes=1024, confirm_window=1)),
