@@ -99,4 +99,4 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if skipped:
         terminalreporter.section("NOT RUN", red=True, bold=True)
         for (file, reason), count in skipped.items():
-            terminalreporter.line(f"{file}: {count} tests, for {reason}", red=True)
+            terminalreporter.line(f"{file}: {count} tests, as {reason}", red=True)
