@@ -94,7 +94,6 @@ def test_message_with_properties_is_published_and_got(broker, channel, queue):
         "priority": 3,
         "correlation_id": "correlation",
         "reply_to": "somewhere",
-        "expiration": "600000",
         "message_id": "message",
         "message_type": "type",
         "user_id": broker.user,

@@ -101,7 +101,6 @@ def test_message_with_properties_is_published_and_got(broker, channel, queue):
         "priority": 3,
         "correlation_id": "correlation",
         "reply_to": "somewhere",
-        "expiration": "600000",
         "message_id": "message",
         "timestamp": 1709210000,
         "type": "type",
