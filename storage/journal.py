@@ -1,0 +1,356 @@
+"""The journal: one log for everything that must survive, and page files for what need not.
+
+It is synchronous and knows no clock. Appending, settling and defining change memory only, at
+once; `take_batch` gathers what was done since the last one, the caller has it written and synced
+in a thread, and `synced` then moves `durable`, the log position up to which everything survives.
+Opened by `opening.open_journal`.
+"""
+
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+
+from .batch import Batch, Writer
+from .chunk import Owners
+from .disk import Disk, Space
+from .errors import JournalFailed
+from .log import Log
+from .pages import FIRST_PAGED_ID, Pages
+from .reading import Read
+from .records import (
+    BLOCK_HEADER_SIZE,
+    JOURNAL_MAGIC,
+    RECORD_SIZE,
+    U32,
+    Kind,
+    StoredMessage,
+    numbers_to_bytes,
+    walk,
+)
+from .rewriting import Rewriter
+from .segments import Segment
+from .settings import Settings
+from .snapshot import save_snapshot
+from .state import State
+from .statistics import Statistics
+
+PREFIX = "journal"
+
+# Ids in one record: a record fits in a block.
+_IDS_PER_RECORD = 2048
+
+
+class Journal(Log):
+    """See the head of this module."""
+
+    __slots__ = (
+        "_durable",
+        "_flight",
+        "_log_writer",
+        "_page_writer",
+        "_rewriter",
+        "_settled",
+        "_state",
+        "_syncs",
+        "pages",
+    )
+
+    def __init__(self, disk: Disk, settings: Settings, state: State) -> None:
+        super().__init__(
+            disk,
+            settings,
+            PREFIX,
+            JOURNAL_MAGIC,
+            state.salt,
+            state.segments,
+            state.index,
+            state.next_id,
+        )
+        self.pages = Pages(disk, settings, state.salt)
+        self._state = state
+        self._rewriter = Rewriter(self)
+        self._settled: dict[int, array[int]] = {}
+        self._log_writer = Writer(disk)
+        self._page_writer = Writer(disk)
+        self._flight: Batch | None = None
+        self._durable = self.position
+        self._syncs = 0
+
+    # What happens to messages
+
+    def settle(self, owner: int, message_id: int) -> None:
+        """An owner is done with a message, stored or paged; without owners it is gone."""
+        try:
+            self._settled[owner].append(message_id)
+        except KeyError:
+            self._settled[owner] = array("Q", (message_id,))
+
+    def settle_many(self, owner: int, ids: Iterable[int]) -> None:
+        """As `settle`, for many messages of one owner; an array('Q') is fastest."""
+        try:
+            self._settled[owner].extend(ids)
+        except KeyError:
+            self._settled[owner] = array("Q", ids)
+
+    def drop_owner(self, owner: int, ids: Iterable[int] | None = None) -> None:
+        """Settle all that an owner has, stored or paged, in one record: purge or delete.
+
+        Without `ids`, which must then be all of its messages, the whole index is looked through.
+        """
+        self._settled.pop(owner, None)
+        self._state.deliveries.pop(owner, None)
+        self.append_record(Kind.DROPPED, owner)
+        if ids is None:
+            self.index.settle_all(owner)
+            self.pages.index.settle_all(owner)
+        else:
+            stored, paged = _split(ids)
+            self.index.settle(owner, stored)
+            self.pages.index.settle(owner, paged)
+
+    def note_deliveries(self, owner: int, counts: Mapping[int, int]) -> None:
+        """Remember how often stored messages of an owner were delivered, until it settles them.
+
+        The counts replace earlier ones. Each costs some 100 bytes of memory.
+        """
+        known = self._state.deliveries.setdefault(owner, {})
+        pairs = iter(
+            [(message_id, n) for message_id, n in counts.items() if self.index.lives(message_id)]
+        )
+        while some := dict(islice(pairs, _IDS_PER_RECORD)):
+            known.update(some)
+            ids = numbers_to_bytes(array("Q", some.keys()))
+            self.append_record(
+                Kind.DELIVERED, owner, ids + numbers_to_bytes(array("I", some.values()))
+            )
+
+    def page(
+        self, owners: tuple[int, ...], blob: bytes, more: bytes = b"", attributes: bytes = b""
+    ) -> int:
+        """As `append_message`, for a message that no restart needs to survive."""
+        return self.pages.append_message(owners, blob, more, attributes)
+
+    # Definitions
+
+    def define(self, key: bytes, value: bytes) -> None:
+        """Set what a key stands for."""
+        location = self.append_record(Kind.DEFINED, len(key), key + value)
+        self._state.define(key, location, RECORD_SIZE + len(key) + len(value))
+
+    def undefine(self, key: bytes) -> None:
+        """The key stands for nothing any more; if it never did, nothing happens."""
+        if self._state.undefine(key):
+            self.append_record(Kind.UNDEFINED, len(key), key)
+
+    def definitions(self, keys: Iterable[bytes] | None = None) -> dict[bytes, bytes]:
+        """Keys and values, of all definitions or of some; read back from the log."""
+        wanted = (
+            self._state.definitions
+            if keys is None
+            else {key: self._state.definitions[key] for key in keys}
+        )
+        by_location: dict[int, None] = {location: None for location, _ in wanted.values()}
+        found: dict[bytes, bytes] = {}
+        for location in by_location:
+            if location == (self._head.number << 32 | self._block_start):
+                self.seal()
+            block = self._blocks.load(location)
+            for at, length, kind, _, number in walk(block, BLOCK_HEADER_SIZE, len(block)):
+                if kind == Kind.DEFINED:
+                    key_from = at + RECORD_SIZE
+                    key = block[key_from : key_from + number]
+                    # The same key may stand in the block twice; the later one counts.
+                    if wanted.get(key, (-1, 0))[0] == location:
+                        found[key] = block[key_from + number : at + length]
+        return found
+
+    # Groups
+
+    def end_group(self) -> None:
+        self._flush_settled()
+        super().end_group()
+
+    # Batches
+
+    @property
+    def durable(self) -> int:
+        """The log position up to which everything survives a crash."""
+        return self._durable
+
+    @property
+    def failure(self) -> JournalFailed | None:
+        """Why nothing becomes durable any more, if that is so."""
+        return self._flight.failure if self._flight is not None else None
+
+    @property
+    def has_work(self) -> bool:
+        """Would `take_batch` find something to do?"""
+        return bool(
+            self.unwritten
+            or self._settled
+            or self.pages.unwritten
+            or self._rewriter.wanted
+            or self.pages.rewriter.wanted
+        )
+
+    def take_batch(self) -> Batch | None:
+        """All that was done since the last batch, and a bit of rewriting; None if there is nothing.
+
+        The batch before must have been written and reported to `synced`.
+        """
+        return self._take(reclaim=True)
+
+    def _take(self, *, reclaim: bool) -> Batch | None:
+        if self._flight is not None:
+            raise self._flight.failure or RuntimeError("the last batch has not been synced")
+        if self._group:
+            raise RuntimeError("a group is open")
+        self._flush_settled()
+        unlinks: list[str] = []
+        if reclaim:
+            idle = not self.unwritten and not self.pages.unwritten
+            self._rewriter.step(idle=idle)
+            self.pages.rewriter.step(idle=idle)
+            unlinks = self.trim()
+            if unlinks:
+                self.append_record(Kind.TRIMMED, self.oldest.number)
+            unlinks += self.pages.trim()
+        log_writes = self.take_writes()
+        page_writes = self.pages.take_writes()
+        if not log_writes and not page_writes and not unlinks:
+            return None
+        self._flight = Batch(
+            self.position, self._log_writer, self._page_writer, log_writes, page_writes, unlinks
+        )
+        return self._flight
+
+    def synced(self, batch: Batch) -> int:
+        """A batch was written; return the log position up to which everything is durable now."""
+        if batch is not self._flight or not batch.written:
+            raise batch.failure or RuntimeError("this batch is not the one written last")
+        self._flight = None
+        self._durable = batch.end
+        self._syncs += 1
+        self.written()
+        self.pages.written()
+        return batch.end
+
+    def _flush_settled(self) -> None:
+        if not self._settled:
+            return
+        settled, self._settled = self._settled, {}
+        for owner, ids in settled.items():
+            if not ids:
+                continue
+            if max(ids) >= FIRST_PAGED_ID:
+                ids, paged = _split(ids)
+                self.pages.index.settle(owner, paged)
+            self.index.settle(owner, ids)
+            for at in range(0, len(ids), _IDS_PER_RECORD):
+                some = numbers_to_bytes(ids[at : at + _IDS_PER_RECORD])
+                self.append_record(Kind.SETTLED, owner, some)
+            counts = self._state.deliveries.get(owner)
+            if counts:
+                for message_id in ids:
+                    counts.pop(message_id, None)
+
+    # Reading
+
+    def add_to(self, read: Read, ids: Sequence[int]) -> None:
+        stored = [message_id for message_id in ids if message_id < FIRST_PAGED_ID]
+        super().add_to(read, stored)
+        if len(stored) < len(ids):
+            self.pages.add_to(read, [n for n in ids if n >= FIRST_PAGED_ID])
+
+    def read(self, message_id: int) -> StoredMessage:
+        if message_id >= FIRST_PAGED_ID:
+            return self.pages.read(message_id)
+        return super().read(message_id)
+
+    # Rewriting
+
+    def append_moved(self, message: StoredMessage, owners: Owners) -> None:
+        super().append_moved(message, owners)
+        for owner in owners.numbers:
+            count = self._state.deliveries.get(owner, {}).get(message.message_id)
+            if count is not None:
+                self.note_deliveries(owner, {message.message_id: count})
+
+    def move_definitions(self, segment: Segment, limit_bytes: int) -> bool:
+        if not segment.definitions:
+            return True
+        keys: list[bytes] = []
+        for key, (location, size) in self._state.definitions.items():
+            if location >> 32 == segment.number:
+                keys.append(key)
+                limit_bytes -= size
+                if limit_bytes <= 0:
+                    break
+        for key, value in self.definitions(keys).items():
+            self.define(key, value)
+        return not segment.definitions
+
+    # The directory
+
+    def space(self) -> Space:
+        """Free and total bytes of the file system, for an alarm. Raises OSError."""
+        return self.disk.space()
+
+    def statistics(self) -> Statistics:
+        """Figures for people; nothing depends on them."""
+        return Statistics(
+            segments=len(self.segments),
+            bytes=self.size,
+            live_bytes=sum(segment.live_bytes for segment in self.segments.values()),
+            messages=sum(segment.messages - segment.dead for segment in self.segments.values()),
+            definitions=len(self._state.definitions),
+            pending_bytes=self.position - self._durable,
+            syncs=self._syncs,
+            rewritten_bytes=self._rewriter.rewritten_bytes,
+            rewriting_stopped=str(self._rewriter.trouble or self.pages.rewriter.trouble or ""),
+            page_segments=len(self.pages.segments),
+            page_bytes=self.pages.size,
+        )
+
+    def close(self, *, clean: bool = True) -> None:
+        """Write what is left, mark a clean stop, give the directory free.
+
+        Without `clean`, or after a failure, nothing is written. No batch may be in flight.
+        """
+        try:
+            if clean and self.failure is None:
+                self._write_now()
+                self._stop()
+        finally:
+            self._log_writer.close()
+            self._page_writer.close()
+            self.close_files()
+            self.pages.close_files()
+            self.disk.unlock()
+
+    def start(self) -> None:
+        """Mark the log as in use, on disk: from now on it takes a clean stop to be clean."""
+        self.append_record(Kind.STARTED, 0)
+        self._write_now()
+
+    def _write_now(self) -> None:
+        batch = self._take(reclaim=False)
+        if batch is not None:
+            batch.write_and_sync()
+            self.synced(batch)
+
+    def _stop(self) -> None:
+        size = crc = 0
+        if self.settings.snapshots:
+            size, crc = save_snapshot(self.disk, self._state, self.next_id)
+        self.append_record(Kind.STOPPED, size, U32.pack(crc))
+        self._write_now()
+
+
+def _split(ids: Iterable[int]) -> "tuple[array[int], array[int]]":
+    """Stored and paged messages apart."""
+    stored = array("Q")
+    paged = array("Q")
+    for message_id in ids:
+        (paged if message_id >= FIRST_PAGED_ID else stored).append(message_id)
+    return stored, paged

@@ -1,0 +1,383 @@
+"""An append-only log of messages in segments, in memory: what journal and page files share.
+
+Appending puts a record's pieces on a list, the open block. A full block is sealed (joined and
+checksummed) and waits to be handed to the disk; until it has been written it is read from
+memory. This is the hot path, so `append_message` does one comparison for everything rare: `_fence`
+is an offset up to which no block, chunk or segment can be full, and it lies behind the end
+while no block is open.
+"""
+
+from array import array
+from collections.abc import Sequence
+
+from .batch import Write
+from .blocks import Blocks
+from .chunk import CHUNK_BITS, CHUNK_MASK, CHUNK_SIZE, Owners
+from .disk import Buffer, Disk
+from .index import Index
+from .reading import Read
+from .records import (
+    ATTRIBUTES,
+    BLANK_BLOCK_HEADER,
+    BLOCK_HEADER_SIZE,
+    GREATEST_RECORD_SIZE,
+    LEAST_MESSAGE_SIZE,
+    MOST_OWNERS,
+    OPEN,
+    RECORD,
+    RECORD_SIZE,
+    SEGMENT_HEADER_SIZE,
+    SYNCED,
+    U16,
+    VERSION,
+    Kind,
+    SegmentHeader,
+    StoredMessage,
+    record,
+    seal_block,
+    segment_name,
+    stored_message,
+    walk,
+)
+from .segments import SMALL_SIZE_CLASSES, Segment, size_class
+from .settings import Settings
+
+# Large enough to make what is done per block vanish, small enough to read for one message's sake.
+BLOCK_BYTES = 32 * 1024
+
+_MESSAGE = int(Kind.MESSAGE)
+_pack = RECORD.pack
+
+
+class Log:
+    """See the head of this module. `prefix` and `magic` tell one log's files from another's."""
+
+    __slots__ = (
+        "_append_size",
+        "_append_state",
+        "_block_first_id",
+        "_block_moved",
+        "_block_other",
+        "_block_start",
+        "_blocks",
+        "_chained",
+        "_end",
+        "_fence",
+        "_group",
+        "_head",
+        "_last_read",
+        "_magic",
+        "_next_id",
+        "_parts",
+        "_prefix",
+        "_routes",
+        "_writes",
+        "disk",
+        "index",
+        "salt",
+        "segments",
+        "settings",
+    )
+
+    def __init__(
+        self,
+        disk: Disk,
+        settings: Settings,
+        prefix: str,
+        magic: bytes,
+        salt: int,
+        segments: dict[int, Segment],
+        index: Index,
+        next_id: int,
+    ) -> None:
+        """A log whose segments are on disk, the highest being the one to go on with.
+
+        If there are none yet the first is begun with the first record.
+        """
+        self.disk = disk
+        self.settings = settings
+        self.salt = salt
+        self.segments = segments
+        self.index = index
+        self._prefix = prefix
+        self._magic = magic
+        self._next_id = next_id
+        # The open block: pieces of records behind a blank header; empty if none is open.
+        self._parts: list[Buffer] = []
+        self._block_start = 0
+        self._block_first_id = next_id
+        self._block_moved = 0
+        self._block_other = 0
+        self._group = False
+        self._chained = False
+        self._blocks = Blocks(disk, prefix, salt)
+        self._writes: list[Write] = []
+        self._last_read: tuple[int, bytes, dict[int, int]] = (-1, b"", {})
+        self._head = Segment(0, 0)
+        self._end = 0
+        self._fence = -1
+        index.skip_to(next_id)
+        self._use_chunk()
+        if segments:
+            self._head = segments[max(segments)]
+            self._end = self._head.size
+
+    @property
+    def position(self) -> int:
+        """The log position behind the last record."""
+        return self._head.base + self._end
+
+    @property
+    def oldest(self) -> Segment:
+        return next(iter(self.segments.values()))
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk once everything is written."""
+        return self.position - self.oldest.base if self.segments else 0
+
+    @property
+    def unwritten(self) -> bool:
+        """Is there anything for a batch?"""
+        return bool(self._parts or self._writes)
+
+    @property
+    def next_id(self) -> int:
+        return self._next_id
+
+    def append_message(
+        self, owners: tuple[int, ...], blob: bytes, more: bytes = b"", attributes: bytes = b""
+    ) -> int:
+        """Append a message (`blob` followed by `more`) that belongs to `owners`; return its id.
+
+        The owners, u32 numbers, must be distinct, and at least one. `attributes` are up to 64 KiB
+        that are read back apart from the blob.
+        """
+        try:
+            code, encoded, size = self._routes[owners]
+        except KeyError:
+            code, encoded, size = self._route(owners)
+        size += len(blob) + len(more)
+        end = self._end + size
+        if end > self._fence or attributes:
+            return self._append_slowly(owners, blob, more, attributes)
+        message_id = self._next_id
+        self._next_id = message_id + 1
+        self._end = end
+        head = _pack(size, _MESSAGE, 0, message_id) + encoded
+        self._parts += (head, blob, more) if more else (head, blob)
+        self._append_state(code)
+        self._append_size(SMALL_SIZE_CLASSES[size >> 4] if size < 65536 else size_class(size))
+        return message_id
+
+    def _owners(self, numbers: tuple[int, ...]) -> Owners:
+        if not 1 <= len(numbers) <= MOST_OWNERS:
+            raise ValueError(f"a message has 1 to {MOST_OWNERS} owners, not {len(numbers)}")
+        return self.index.owners(numbers)
+
+    def _route(self, numbers: tuple[int, ...]) -> tuple[int, bytes, int]:
+        owners = self._owners(numbers)
+        code = self.index.head.code(self._head, owners.full)
+        route = code, owners.encoded, RECORD_SIZE + len(owners.encoded)
+        self._routes[numbers] = route
+        return route
+
+    def _append_slowly(
+        self, owners: tuple[int, ...], blob: bytes, more: bytes, attributes: bytes
+    ) -> int:
+        encoded = self._owners(owners).encoded
+        if attributes:
+            encoded += U16.pack(len(attributes)) + attributes
+        size = RECORD_SIZE + len(encoded) + len(blob) + len(more)
+        if size > GREATEST_RECORD_SIZE:
+            raise ValueError(f"a message of {size} bytes is too large to be stored")
+        if self._end + size > self._fence:
+            self._make_room(size)
+        code = self._route(owners)[0]
+        message_id = self._next_id
+        self._next_id = message_id + 1
+        self._end += size
+        flags = ATTRIBUTES if attributes else 0
+        self._parts += (_pack(size, _MESSAGE, flags, message_id) + encoded, blob)
+        if more:
+            self._parts.append(more)
+        self._append_state(code)
+        self._append_size(size_class(size))
+        return message_id
+
+    def append_moved(self, message: StoredMessage, owners: Owners) -> None:
+        """Append a live message again, with the owners that remain; it keeps its id."""
+        encoded = owners.encoded
+        flags = 0
+        if message.attributes:
+            encoded += U16.pack(len(message.attributes)) + message.attributes
+            flags = ATTRIBUTES
+        size = RECORD_SIZE + len(encoded) + len(message.blob)
+        if self._end + size > self._fence:
+            self._make_room(size)
+        self._end += size
+        self._parts += (_pack(size, Kind.MOVED, flags, message.message_id) + encoded, message.blob)
+        self._block_moved += 1
+        self.index.move(message.message_id, self._head, owners, self._block_start, size)
+
+    def append_record(self, kind: Kind, number: int, body: bytes = b"") -> int:
+        """Append any other record; return the location of its block."""
+        data = record(kind, number, body)
+        if self._end + len(data) > self._fence:
+            self._make_room(len(data))
+        self._end += len(data)
+        self._parts.append(data)
+        self._block_other += len(data)
+        return self._head.number << 32 | self._block_start
+
+    def _make_room(self, size: int) -> None:
+        """Let a record of `size` bytes come next: seal, roll or advance as needed."""
+        if self._parts and self._end + size > self._block_start + BLOCK_BYTES:
+            self.seal()
+        if self._next_id >> CHUNK_BITS != self.index.head.number:
+            self.seal()
+            self.index.advance(self._next_id)
+            self._use_chunk()
+        if not self._parts:
+            self._open_block()
+        ids_left = CHUNK_SIZE - (self._next_id & CHUNK_MASK)
+        fence = min(self._block_start + BLOCK_BYTES, self._end + ids_left * LEAST_MESSAGE_SIZE)
+        self._fence = max(fence, self._end + size)
+
+    def _open_block(self) -> None:
+        if self._head.size >= self.settings.segment_bytes or not self.segments:
+            self._roll()
+        self._block_start = self._end
+        self._block_first_id = self._next_id
+        self._parts.append(BLANK_BLOCK_HEADER)
+        self._end += BLOCK_HEADER_SIZE
+
+    def _use_chunk(self) -> None:
+        chunk = self.index.head
+        self._routes = chunk.routes
+        self._append_state = chunk.states.append
+        self._append_size = chunk.sizes.append
+
+    def _roll(self) -> None:
+        """Begin the next segment."""
+        number = self._head.number + 1
+        base = self._head.base + self._end
+        oldest = self.oldest.number if self.segments else number
+        header = SegmentHeader(
+            self._magic, VERSION, self.salt, number, oldest, base, self._next_id
+        ).encode()
+        self._head = self.segments[number] = Segment(number, base)
+        self._head.size = self._end = SEGMENT_HEADER_SIZE
+        self._routes.clear()
+        name = segment_name(self._prefix, number)
+        self._writes.append(Write(name, 0, create=True, buffers=[header]))
+
+    def seal(self) -> None:
+        """Close the open block, if there is one: from now on it can be written and read."""
+        parts = self._parts
+        if not parts:
+            return
+        head = self._head
+        start = self._block_start
+        flags = OPEN if self._group else 0
+        self._chained = self._group
+        if not self._writes:
+            # The first block of a batch: the batch before it, on which it follows, was synced.
+            flags |= SYNCED
+            name = segment_name(self._prefix, head.number)
+            self._writes.append(Write(name, start, create=False))
+        block = seal_block(parts, start, flags, self.salt)
+        self._writes[-1].buffers += block
+        self._blocks.add(head.number << 32 | start, block)
+        count = self._next_id - self._block_first_id
+        if count:
+            self.index.head.offsets.extend(array("I", (start,)) * count)
+        head.messages += count + self._block_moved
+        head.message_bytes += self._end - start - BLOCK_HEADER_SIZE - self._block_other
+        head.size = self._end
+        self._block_first_id = self._next_id
+        self._block_moved = self._block_other = 0
+        parts.clear()
+        self._fence = -1
+
+    def begin_group(self) -> None:
+        """What is appended up to `end_group` survives a crash as a whole or not at all."""
+        if self._group:
+            raise RuntimeError("groups do not nest")
+        self._group = True
+
+    def end_group(self) -> None:
+        if not self._group:
+            raise RuntimeError("no group was begun")
+        self._group = False
+        if self._chained and not self._parts:
+            # Its last block was sealed as open: an empty one ends the chain.
+            self._open_block()
+
+    def take_writes(self) -> list[Write]:
+        """All that has been appended and not taken yet; `written` must follow before the next."""
+        self.seal()
+        writes, self._writes = self._writes, []
+        self._blocks.taken()
+        return writes
+
+    def written(self) -> None:
+        """What was taken last can be read from the files now."""
+        self._blocks.written()
+
+    def trim(self) -> list[str]:
+        """Forget the oldest segments if nothing in them lives; return the names of their files."""
+        names: list[str] = []
+        for segment in list(self.segments.values()):
+            if segment is self._head or not segment.empty:
+                break
+            del self.segments[segment.number]
+            self._blocks.forget(segment.number)
+            names.append(segment_name(self._prefix, segment.number))
+        return names
+
+    def prepare_read(self, ids: Sequence[int]) -> Read:
+        """Messages to be read; the result's `run` does it, in any thread. Raises NoSuchMessage."""
+        read = Read(ids, self.salt, self.disk.path)
+        self.add_to(read, ids)
+        return read
+
+    def add_to(self, read: Read, ids: Sequence[int]) -> None:
+        """Let a read know where these messages are. Raises NoSuchMessage."""
+        locations = self._locate(ids)
+        read.take_places(ids, locations)
+        self._blocks.add_to(read, locations)
+
+    def read_many(self, ids: Sequence[int]) -> list[StoredMessage]:
+        """Messages in the order asked for. Raises NoSuchMessage, Damaged or OSError."""
+        return self.prepare_read(ids).run()
+
+    def read(self, message_id: int) -> StoredMessage:
+        """One message; its neighbours come cheaper. Raises as `read_many` does."""
+        (location,) = self._locate((message_id,))
+        if self._last_read[0] != location:
+            block = self._blocks.load(location)
+            places = {
+                number: at
+                for at, _, kind, _, number in walk(block, BLOCK_HEADER_SIZE, len(block))
+                if kind in (Kind.MESSAGE, Kind.MOVED)
+            }
+            self._last_read = location, block, places
+        _, block, places = self._last_read
+        return stored_message(block, places[message_id])
+
+    def _locate(self, ids: Sequence[int]) -> list[int]:
+        # The open block cannot be read, and its new messages have no offset yet.
+        if self._parts and ids and max(ids) >= self._block_first_id:
+            self.seal()
+        locations = self.index.locations(ids)
+        if self._parts and (self._head.number << 32 | self._block_start) in locations:
+            self.seal()
+        return locations
+
+    def move_definitions(self, segment: Segment, limit_bytes: int) -> bool:
+        """Append a segment's live definitions again, up to a limit; are there none left?"""
+        return not segment.definitions
+
+    def close_files(self) -> None:
+        self._blocks.close()

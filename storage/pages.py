@@ -1,0 +1,28 @@
+"""Messages that need not survive, moved out of memory: page files, never synced.
+
+They are written in the journal's format, by its batches, and read back like its messages. They
+go as they empty, and when the journal is opened.
+"""
+
+from .disk import Disk
+from .index import Index
+from .log import Log
+from .records import PAGE_MAGIC
+from .rewriting import Rewriter
+from .settings import Settings
+
+# Ids of paged messages have this bit, so that ids of both kinds can stand in one list.
+FIRST_PAGED_ID = 1 << 63
+
+PREFIX = "page"
+
+
+class Pages(Log):
+    """The page files of one journal."""
+
+    __slots__ = ("rewriter",)
+
+    def __init__(self, disk: Disk, settings: Settings, salt: int) -> None:
+        index = Index(FIRST_PAGED_ID)
+        super().__init__(disk, settings, PREFIX, PAGE_MAGIC, salt, {}, index, FIRST_PAGED_ID)
+        self.rewriter = Rewriter(self)
