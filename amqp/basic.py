@@ -57,7 +57,7 @@ def publish_parts(frame: bytes) -> tuple[bytes, str, str, int]:
     them. Raises FrameError if it is not laid out as a publish.
     """
     start, last = PUBLISH_HEAD.size, len(frame) - 1
-    middle = start + 1 + frame[start]
+    middle = start + 1 + frame[start] if start < last else last
     end = middle + 1 + frame[middle] if middle < last else last
     if end + 1 != last:
         raise cannot_decode(frame[METHOD_HEAD.size : -1])
