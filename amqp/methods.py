@@ -50,7 +50,8 @@ def decode(payload: bytes) -> Method:
     """The method in a method frame's payload.
 
     Raises CommandInvalid for unknown ids, FrameError for arguments that do not fit the method
-    exactly (as RabbitMQ does, bytes left over are an error too).
+    exactly (as RabbitMQ does, bytes left over are an error too), or for a short string that is not
+    UTF-8.
     """
     if len(payload) < 4:
         raise cannot_decode(payload, at=(0, 0))
@@ -123,12 +124,16 @@ def _decode_arguments(payload: bytes, layout: tuple[str, ...]) -> list[Any]:
             values.append(value)
     if at != len(payload):
         raise IndexError("bytes left over, or too few")
-    return values
+    # Only now: as in RabbitMQ, a layout that does not fit counts before a string that is not UTF-8.
+    return [
+        value.decode() if kind == "shortstr" else value
+        for kind, value in zip(layout, values, strict=True)
+    ]
 
 
-def _decode_shortstr(payload: bytes, at: int) -> tuple[str, int]:
+def _decode_shortstr(payload: bytes, at: int) -> tuple[bytes, int]:
     end = at + 1 + payload[at]
-    return payload[at + 1 : end].decode(), end
+    return payload[at + 1 : end], end
 
 
 def _decode_longstr(payload: bytes, at: int) -> tuple[bytes, int]:
