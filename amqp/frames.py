@@ -28,7 +28,25 @@ FRAME_MIN_BYTES = 4096
 PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
 HEARTBEAT_FRAME = b"\x08\x00\x00\x00\x00\x00\x00\xce"
 
+_LEAST_BYTES = {METHOD: 4, HEADER: 12, BODY: 0}
+"""What a payload must at least hold: a method's ids; a content header's class id, weight and body
+size.
+"""
+
 _SHOWN_BYTES = 16
+_ERLANG_ESCAPES = str.maketrans(
+    {
+        "\b": r"\b",
+        "\t": r"\t",
+        "\n": r"\n",
+        "\v": r"\v",
+        "\f": r"\f",
+        "\r": r"\r",
+        "\x1b": r"\e",
+        '"': r"\"",
+        "\\": r"\\",
+    }
+)
 
 
 def frame(kind: int, channel: int, payload: bytes) -> bytes:
@@ -58,7 +76,8 @@ def read_frame(data: bytes, at: int, payload_max: int) -> tuple[int, int, bytes,
     payload = data[at + HEAD.size : behind - 1]
     if data[behind - 1] != END:
         raise bad_end(kind, payload, data[behind - 1])
-    if kind not in (METHOD, HEADER, BODY) and (kind != HEARTBEAT or size):
+    least = _LEAST_BYTES.get(kind)
+    if (least is None or size < least) and (kind != HEARTBEAT or size):
         raise unknown_frame(kind, payload)
     return kind, channel, payload, behind
 
@@ -80,7 +99,9 @@ def check_head(kind: int, channel: int, size: int, payload_max: int) -> None:
 
 
 def unknown_frame(kind: int, payload: bytes) -> FrameError:
-    """The error for a frame of no known type, or a heartbeat with a payload."""
+    """The error for a frame of no known type, a heartbeat with a payload, or a method or header
+    that lacks its beginning.
+    """
     return FrameError(f"type {kind}, {_octets(payload)}: unknown_frame", at=(0, 0))
 
 
@@ -92,10 +113,11 @@ def bad_end(kind: int, payload: bytes, end: int) -> FrameError:
 
 
 def erlang_binary(data: bytes) -> str:
-    """Bytes as Erlang's ~p prints a binary: text if all is printable, else numbers."""
-    if data and all(32 <= byte < 127 for byte in data):
-        text = data.decode("ascii").replace("\\", "\\\\").replace('"', '\\"')
-        return f'<<"{text}">>'
+    """Bytes as Erlang's ~p prints a binary, on one line: text if all is printable ASCII, else
+    numbers (for Latin-1 too, which Erlang would print, but reply texts are UTF-8).
+    """
+    if data and all(32 <= byte < 127 or byte in _ERLANG_ESCAPES for byte in data):
+        return f'<<"{data.decode("ascii").translate(_ERLANG_ESCAPES)}">>'
     return f"<<{','.join(map(str, data))}>>"
 
 
