@@ -56,6 +56,12 @@ class Field(NamedTuple):
         return type_names[self.tag]
 
     @property
+    def integer(self) -> int:
+        """The value of an integer field."""
+        assert isinstance(self.value, int)
+        return self.value
+
+    @property
     def text(self) -> str:
         """A string's characters (bytes that are not UTF-8 survive as surrogates)."""
         assert isinstance(self.value, bytes)

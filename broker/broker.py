@@ -33,9 +33,10 @@ class Broker:
     def __init__(self, configuration: Configuration, unique_name: Callable[[], str]):
         self.configuration = configuration
         self.unique_name = unique_name
-        self.now = 0.0
         self.timers = Timers()
-        self.vhosts = {name: VirtualHost(name, self._mark_dirty) for name in configuration.vhosts}
+        self.vhosts = {
+            name: VirtualHost(name, self._mark_dirty, self.timers) for name in configuration.vhosts
+        }
         self.users = {user.name: _user(user) for user in configuration.users}
         self.connections: set[Connection] = set()
         self.touched: list[Connection] = []

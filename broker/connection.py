@@ -255,6 +255,7 @@ class Connection:
             if self.state is State.CLOSING:
                 self._receive_closing(kind, channel, payload)
             elif kind == METHOD and channel == 0:
+                self.method = int.from_bytes(payload[:4])
                 if self._handshake.receive(decode(payload)):
                     self._opened()
                     return False
@@ -468,7 +469,7 @@ class Connection:
         self._deadline = self._within(delay_s, "")
 
     def _within(self, delay_s: float, why: str) -> Timer:
-        return self.broker.timers.at(self.broker.now + delay_s, lambda: self.lost(why))
+        return self.broker.timers.at(self.broker.timers.now + delay_s, lambda: self.lost(why))
 
     def lost(self, why: str) -> None:
         """The client is gone or has to go: free all it held. Hanging up is the edge's part."""

@@ -133,6 +133,7 @@ def basic_get(channel: Channel, call: BasicGet) -> None:
     name = channel.queue_name(call.queue)
     connection.permissions.check(Right.READ, "queue", name)
     queue = connection.vhost.queue(name, connection)
+    queue.used()
     taken = queue.take()
     if taken is None:
         return channel.send(BasicGetEmpty())

@@ -125,7 +125,7 @@ def queue_declare(channel: Channel, call: QueueDeclare) -> None:
         _check_dead_letter_rights(channel, name, call)
         queue = vhost.declare_queue(
             name,
-            durable=call.durable,
+            durable=call.durable and not call.exclusive,
             auto_delete=call.auto_delete,
             owner=connection if call.exclusive else None,
             arguments=call.arguments,
@@ -133,6 +133,7 @@ def queue_declare(channel: Channel, call: QueueDeclare) -> None:
         )
         if call.exclusive:
             connection.exclusive_queues[queue] = None
+    queue.used()
     channel.last_declared_queue = name
     reply = QueueDeclareOk(name, queue.message_count, len(queue.consumers))
     return _answer(channel, call.nowait, reply)

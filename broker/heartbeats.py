@@ -26,7 +26,7 @@ class Heartbeats:
         self._missed = 0
         self.heard = False
         self.sent = False
-        timers, now = connection.broker.timers, connection.broker.now
+        timers, now = connection.broker.timers, connection.broker.timers.now
         self._timers: list[Timer] = []
         if interval_s:
             self._timers = [
@@ -45,7 +45,7 @@ class Heartbeats:
             self._connection.send(HEARTBEAT_FRAME)
         self.sent = False
         broker = self._connection.broker
-        self._timers[0] = broker.timers.at(broker.now + self._interval_s / 2, self._send)
+        self._timers[0] = broker.timers.at(broker.timers.now + self._interval_s / 2, self._send)
 
     def _check(self) -> None:
         self._missed = 0 if self.heard else self._missed + 1
@@ -54,4 +54,4 @@ class Heartbeats:
             self._connection.lost(f"missed heartbeats from client, timeout: {self._interval_s}s")
             return
         broker = self._connection.broker
-        self._timers[1] = broker.timers.at(broker.now + self._interval_s, self._check)
+        self._timers[1] = broker.timers.at(broker.timers.now + self._interval_s, self._check)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .binding import Binding
     from .connection import Connection
     from .consumer import Consumer
+    from .lease import Lease
 
 BATCH_MESSAGES = 1000
 CONGESTED_MESSAGES = 2000
@@ -44,6 +45,7 @@ class Queue:
         "durable",
         "exclusive_consumer",
         "exclusive_owner",
+        "lease",
         "mark_dirty",
         "name",
         "ready",
@@ -78,6 +80,7 @@ class Queue:
         self.destination_of: set[Binding] = set()
         self.dirty = False
         self.deleted = False
+        self.lease: Lease | None = None
 
     def __repr__(self) -> str:
         return f"queue '{self.name}' in vhost '{self.vhost_name}'"
@@ -126,6 +129,11 @@ class Queue:
         self.returned.clear()
         return count
 
+    def used(self) -> None:
+        """Somebody declared it, got from it or consumed from it just now."""
+        if self.lease is not None:
+            self.lease.renew()
+
     # --- consumers ----------------------------------------------------------------------------
 
     def add_consumer(self, consumer: "Consumer") -> None:
@@ -138,6 +146,7 @@ class Queue:
 
     def remove_consumer(self, consumer: "Consumer") -> None:
         """Forget a consumer; what it has not settled stays with its channel."""
+        self.used()
         self.consumers.remove(consumer)
         consumer.cancelled = True
         if consumer.in_rotation:

@@ -82,7 +82,7 @@ class Server:
 
     def begin_turn(self) -> None:
         """Tell the core what time it is."""
-        self.broker.now = trio.current_time()
+        self.broker.timers.now = trio.current_time()
 
     def end_turn(self) -> None:
         """Finish the turn and send."""
@@ -115,7 +115,7 @@ class Server:
                     self._sleep.deadline = deadline
                 await trio.sleep_forever()
             self.begin_turn()
-            self.broker.timers.run(self.broker.now)
+            self.broker.timers.run()
             self.end_turn()
 
     def _timer_set(self, due: float) -> None:

@@ -20,9 +20,11 @@ class Timer:
 
 
 class Timers:
-    """Timers by deadline, in seconds of the clock that `now` comes from."""
+    """Timers by deadline, in seconds of whatever clock `now` is set from."""
 
     def __init__(self) -> None:
+        self.now = 0.0
+        """The time, in seconds; whoever drives the timers sets it."""
         self._heap: list[tuple[float, int, Timer]] = []
         self._order = count()
         self.on_earlier: Callable[[float], None] = lambda _: None
@@ -45,10 +47,10 @@ class Timers:
             heappop(heap)
         return heap[0][0] if heap else None
 
-    def run(self, now: float) -> None:
+    def run(self) -> None:
         """Make the calls that are due."""
         heap = self._heap
-        while heap and heap[0][0] <= now:
+        while heap and heap[0][0] <= self.now:
             timer = heappop(heap)[2]
             call, timer.call = timer.call, None
             if call is not None:

@@ -18,8 +18,10 @@ from ..amqp.errors import (
 from ..amqp.fields import Table
 from .binding import Binding
 from .exchanges import EXCHANGE_TYPES, DefaultExchange, Exchange
+from .lease import Lease
 from .queue import Queue
 from .queue_arguments import check_equivalent_arguments, check_queue_arguments, difference
+from .timers import Timers
 
 if TYPE_CHECKING:
     from .binding import Destination
@@ -45,12 +47,13 @@ class VirtualHost:
     watch it.
     """
 
-    __slots__ = ("_mark_dirty", "epoch", "exchanges", "name", "queues", "reply_queues")
+    __slots__ = ("_mark_dirty", "_timers", "epoch", "exchanges", "name", "queues", "reply_queues")
 
-    def __init__(self, name: str, mark_dirty: Callable[[Queue], None]):
+    def __init__(self, name: str, mark_dirty: Callable[[Queue], None], timers: Timers):
         self.name = name
         self.epoch = 0
         self._mark_dirty = mark_dirty
+        self._timers = timers
         self.queues: dict[str, Queue] = {}
         self.reply_queues: dict[str, Queue] = {}
         """Queues that only direct replies reach; they are neither listed nor bound."""
@@ -225,6 +228,9 @@ class VirtualHost:
             exclusive_owner=owner,
             arguments=arguments,
         )
+        expires = arguments.get("x-expires")
+        if expires is not None:
+            queue.lease = Lease(queue, expires.integer, self._timers, self.delete_queue)
         self.epoch += 1
         return queue
 
@@ -260,6 +266,8 @@ class VirtualHost:
             raise PreconditionFailed(f"{queue!r} not empty")
         count = queue.purge()
         queue.deleted = True
+        if queue.lease is not None:
+            queue.lease.end()
         del self.queues[queue.name]
         if queue.exclusive_owner is not None:
             del queue.exclusive_owner.exclusive_queues[queue]
