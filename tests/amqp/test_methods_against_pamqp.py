@@ -4,6 +4,7 @@ import datetime
 import decimal
 import struct
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ OTHER_NAMES = {"exchange_type": "type"}
 names = st.text(max_size=8)
 
 
+@cache
 def representable(name: str) -> SearchStrategy[Method]:
     """Calls of a method that pamqp can represent. Left out, because pamqp:
 
@@ -105,6 +107,7 @@ pamqp_table = st.dictionaries(names, pamqp_value, max_size=3)
 """Tables of every type that pamqp encodes."""
 
 
+@cache
 def pamqp_calls(name: str) -> SearchStrategy[base.Frame]:
     """pamqp's calls of a method. Its checks of what names and reserved fields may hold are left
     out: they are no part of the encoding.

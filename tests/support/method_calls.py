@@ -1,6 +1,7 @@
 """leveret's methods with their wire types as pamqp has them, and strategies for calls of them."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, cast
 
 from hypothesis import strategies as st
@@ -49,6 +50,7 @@ def call_of(name: str, by_type: Mapping[str, object]) -> Method:
     return kind(*(by_type[wire_type] for wire_type in field_types(name)))
 
 
+@cache
 def calls(name: str, **changed: SearchStrategy[Any]) -> SearchStrategy[Method]:
     """Calls of a method; `changed` has other strategies for wire types."""
     by_type: dict[str, SearchStrategy[Any]] = {
