@@ -1,8 +1,7 @@
 """The methods that come with every message, encoded and decoded by hand.
 
-A delivery is `prefix, delivery tag, redelivered, suffix`: for one consumer and one address
-(exchange and routing key) only the two in the middle change. `DeliverFrame` holds the packed rest,
-so that a delivery costs one pack.
+A delivery is a prefix that belongs to its consumer, the delivery tag, the redelivered flag and the
+message's address; `DeliverFrame` makes that one pack.
 """
 
 import struct
@@ -75,18 +74,17 @@ def split_address(address: bytes) -> tuple[str, str]:
 
 
 class DeliverFrame:
-    """basic.deliver frames for one consumer and one address: `pack(prefix, tag, redelivered,
-    suffix)`.
+    """basic.deliver frames for one consumer and all addresses of one length:
+    `pack(prefix, delivery tag, redelivered, address, END)`.
     """
 
-    __slots__ = ("pack", "prefix", "size", "suffix")
+    __slots__ = ("pack", "prefix", "size")
 
-    def __init__(self, channel: int, consumer_tag: bytes, address: bytes):
-        size = 4 + 1 + len(consumer_tag) + 8 + 1 + len(address)
-        head = struct.pack(">BHII", METHOD, channel, size, BASIC_DELIVER)
+    def __init__(self, channel: int, consumer_tag: bytes, address_bytes: int):
+        payload_bytes = 4 + 1 + len(consumer_tag) + 8 + 1 + address_bytes
+        head = METHOD_HEAD.pack(METHOD, channel, payload_bytes, BASIC_DELIVER)
         self.prefix = head + bytes((len(consumer_tag),)) + consumer_tag
-        self.suffix = address + END_OCTET
-        layout = struct.Struct(f">{len(self.prefix)}sQ?{len(self.suffix)}s")
+        layout = struct.Struct(f">{len(self.prefix)}sQ?{address_bytes}sB")
         self.pack, self.size = layout.pack, layout.size
 
 

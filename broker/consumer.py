@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from ..amqp.basic import DeliverFrame
 from ..amqp.fields import Table
+from ..amqp.frames import END
 from .message import Message
 from .queue import Queue
 
@@ -12,8 +13,6 @@ if TYPE_CHECKING:
 
 OUTPUT_MARK_BYTES = 1 << 20
 """A connection with more than this to send takes no further deliveries."""
-
-_ADDRESSES_MAX = 256
 
 
 class Consumer:
@@ -24,8 +23,6 @@ class Consumer:
     """
 
     __slots__ = (
-        "_frame",
-        "_frame_address",
         "_frames",
         "arguments",
         "cancelled",
@@ -60,9 +57,7 @@ class Consumer:
         self.unsettled = 0
         self.in_rotation = False
         self.cancelled = False
-        self._frames: dict[bytes, DeliverFrame] = {}
-        self._frame_address = b""
-        self._frame = DeliverFrame(channel.number, tag.encode(), b"")
+        self._frames: dict[int, DeliverFrame] = {}
 
     def credit(self, most: int) -> int:
         """How many messages it may take now by its own and its channel's prefetch, up to `most`."""
@@ -112,15 +107,16 @@ class Consumer:
         tag = first_tag = unsettled.last_tag
         room = OUTPUT_MARK_BYTES - connection.output_bytes
         spent = 0
-        address, frame = self._frame_address, self._frame
-        pack, prefix, suffix, size = frame.pack, frame.prefix, frame.suffix, frame.size
+        address, frame = b"", self._frame_for(0)
+        pack, prefix, size = frame.pack, frame.prefix, frame.size
         for _ in range(min(most, len(ready))):
             message = ready.popleft()
             if message.address is not address:
-                address, frame = message.address, self._frame_for(message.address)
-                pack, prefix, suffix, size = frame.pack, frame.prefix, frame.suffix, frame.size
+                address = message.address
+                frame = self._frame_for(len(address))
+                pack, prefix, size = frame.pack, frame.prefix, frame.size
             tag += 1
-            append(pack(prefix, tag, False, suffix))
+            append(pack(prefix, tag, False, address, END))
             content = message.content
             if message.channel != number or message.body_bytes > payload_max:
                 content = message.content_for(number, payload_max)
@@ -133,7 +129,6 @@ class Consumer:
             if spent >= room:
                 break
         unsettled.last_tag = tag
-        self._frame_address, self._frame = address, frame
         connection.spent(spent)
         if deliveries is not None:
             self.unsettled += tag - first_tag
@@ -143,9 +138,9 @@ class Consumer:
         channel = self.channel
         unsettled = channel.unsettled
         unsettled.last_tag += 1
-        frame = self._frame_for(message.address)
+        frame = self._frame_for(len(message.address))
         content = message.content_for(channel.number, channel.connection.payload_max)
-        head = frame.pack(frame.prefix, unsettled.last_tag, redelivered, frame.suffix)
+        head = frame.pack(frame.prefix, unsettled.last_tag, redelivered, message.address, END)
         channel.connection.send(head + content)
         if self.no_ack:
             self.queue.settle(message)
@@ -154,11 +149,9 @@ class Consumer:
             self.unsettled += 1
             unsettled.consumed += 1
 
-    def _frame_for(self, address: bytes) -> DeliverFrame:
-        frame = self._frames.get(address)
+    def _frame_for(self, address_bytes: int) -> DeliverFrame:
+        frame = self._frames.get(address_bytes)
         if frame is None:
-            if len(self._frames) >= _ADDRESSES_MAX:
-                self._frames.clear()
-            frame = DeliverFrame(self.channel.number, self.tag.encode(), address)
-            self._frames[address] = frame
+            frame = DeliverFrame(self.channel.number, self.tag.encode(), address_bytes)
+            self._frames[address_bytes] = frame
         return frame

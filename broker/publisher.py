@@ -84,6 +84,7 @@ class Publisher:
         "_assembly",
         "_channel",
         "_epoch",
+        "_exchanges",
         "_inline_max",
         "_number",
         "_routes",
@@ -99,6 +100,7 @@ class Publisher:
         self._number = channel.number
         self._vhost = channel.connection.vhost
         self._routes: dict[bytes, Route] = {}
+        self._exchanges: dict[str, Exchange] = {}
         self._epoch = self._vhost.epoch
         self._assembly: ContentAssembly | None = None
         connection = channel.connection
@@ -262,16 +264,22 @@ class Publisher:
         address, exchange_name, routing_key, bits = publish_parts(frame)
         if bits & IMMEDIATE:
             raise NotSupported("immediate=true")
-        connection.permissions.check(Right.WRITE, "exchange", exchange_name)
-        exchange = self._vhost.exchange(exchange_name)
-        if exchange.internal:
-            raise AccessRefused(f"cannot publish to internal {exchange!r}")
+        exchange = self._exchanges.get(exchange_name) or self._find_exchange(exchange_name)
         route = Route(address, exchange, routing_key, bool(bits & MANDATORY))
         self._find_queues(route)
         if len(self._routes) >= _ROUTES_MAX:
             self._routes.clear()
         self._routes[frame] = route
         return route
+
+    def _find_exchange(self, name: str) -> "Exchange":
+        """The exchange to publish to, if that is allowed."""
+        self._channel.connection.permissions.check(Right.WRITE, "exchange", name)
+        exchange = self._vhost.exchange(name)
+        if exchange.internal:
+            raise AccessRefused(f"cannot publish to internal {exchange!r}")
+        self._exchanges[name] = exchange
+        return exchange
 
     def _find_queues(self, route: Route) -> None:
         queues = self._vhost.route(route.exchange, route.routing_key, None)
@@ -283,6 +291,7 @@ class Publisher:
     def forget_routes(self) -> None:
         """Look every route up anew: the topology or the channel's mode has changed."""
         self._routes.clear()
+        self._exchanges.clear()
         self._epoch = self._vhost.epoch
 
     # --- frame by frame -----------------------------------------------------------------------

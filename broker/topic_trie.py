@@ -11,11 +11,35 @@ Target = TypeVar("Target")
 
 
 class _Node(Generic[Target]):
-    __slots__ = ("children", "targets")
+    __slots__ = ("any_number", "any_one", "targets", "words")
 
     def __init__(self) -> None:
-        self.children: dict[str, _Node[Target]] = {}
+        self.words: dict[str, _Node[Target]] = {}
+        self.any_one: _Node[Target] | None = None
+        self.any_number: _Node[Target] | None = None
         self.targets: list[Target] = []
+
+    def child(self, word: str) -> "_Node[Target] | None":
+        """Where a word of a pattern leads."""
+        if word == "*":
+            return self.any_one
+        return self.any_number if word == "#" else self.words.get(word)
+
+    def set_child(self, word: str, child: "_Node[Target] | None") -> None:
+        """Let a word of a pattern lead to a node, or to none."""
+        if word == "*":
+            self.any_one = child
+        elif word == "#":
+            self.any_number = child
+        elif child is None:
+            del self.words[word]
+        else:
+            self.words[word] = child
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is here and nothing behind it."""
+        return not (self.targets or self.words or self.any_one or self.any_number)
 
 
 def words_of(key: str) -> list[str]:
@@ -35,48 +59,50 @@ class TopicTrie(Generic[Target]):
         """Let a pattern lead to a target."""
         node = self._root
         for word in words_of(pattern):
-            child = node.children.get(word)
+            child = node.child(word)
             if child is None:
-                child = node.children[word] = _Node()
+                child = _Node[Target]()
+                node.set_child(word, child)
             node = child
         node.targets.append(target)
 
     def remove(self, pattern: str, target: Target) -> None:
-        """Take one such lead away, and the branch if nothing else uses it."""
+        """Take one such lead away, and the branch if nothing else uses it. Raises KeyError."""
         path = [self._root]
         words = words_of(pattern)
         for word in words:
-            path.append(path[-1].children[word])
+            child = path[-1].child(word)
+            if child is None:
+                raise KeyError(pattern)
+            path.append(child)
         path[-1].targets.remove(target)
         for parent, word, node in zip(path[-2::-1], reversed(words), path[:0:-1], strict=True):
-            if node.targets or node.children:
+            if not node.idle:
                 break
-            del parent.children[word]
+            parent.set_child(word, None)
 
     def match(self, key: str) -> list[Target]:
-        """The targets of all patterns that match a routing key; a target may come more than
-        once.
+        """The targets of all patterns that match a routing key; a target may come more than once.
+
+        All nodes that the words so far can lead to are followed at once. A node for any number of
+        words leads to itself with every further word.
         """
-        words = words_of(key)
-        count = len(words)
-        found: list[Target] = []
-        work: list[tuple[_Node[Target], int]] = [(self._root, 0)]
-        while work:
-            node, at = work.pop()
-            children = node.children
-            if at == count:
-                found += node.targets
-            elif children:
-                child = children.get(words[at])
-                if child is not None and words[at] not in ("*", "#"):
-                    work.append((child, at + 1))
-                child = children.get("*")
-                if child is not None:
-                    work.append((child, at + 1))
-            child = children.get("#")
-            if child is not None:
-                if child.children:
-                    work.extend((child, rest) for rest in range(at, count + 1))
-                else:
-                    found += child.targets
-        return found
+        loops: list[_Node[Target]] = []
+        nodes = _with_all_behind([self._root], loops)
+        for word in words_of(key):
+            steps = [step for node in nodes if (step := node.words.get(word)) is not None]
+            steps += [step for node in nodes if (step := node.any_one) is not None]
+            nodes = loops.copy()
+            nodes += _with_all_behind(steps, loops)
+        return [target for node in nodes for target in node.targets]
+
+
+def _with_all_behind(nodes: list[_Node[Target]], loops: list[_Node[Target]]) -> list[_Node[Target]]:
+    """The nodes, and those behind them that need no further word, which `loops` collects."""
+    for node in nodes:
+        behind = node.any_number
+        while behind is not None and behind not in loops:
+            loops.append(behind)
+            nodes.append(behind)
+            behind = behind.any_number
+    return nodes
