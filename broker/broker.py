@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from .configuration import Configuration
 from .configuration import User as ConfiguredUser
+from .handshake import greeting
 from .property_kinds import PropertyKinds
 from .queue import Queue
 from .timers import Timers
@@ -33,6 +34,7 @@ class Broker:
     def __init__(self, configuration: Configuration, unique_name: Callable[[], str]):
         self.configuration = configuration
         self.unique_name = unique_name
+        self.greeting = greeting(configuration.identity)
         self.timers = Timers()
         self.vhosts = {
             name: VirtualHost(name, self._mark_dirty, self.timers) for name in configuration.vhosts

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..amqp.errors import LoginRefused, NotAllowed
-from ..amqp.fields import MalformedField, Table, decode_table, table_of
+from ..amqp.fields import MalformedField, decode_table, table_of
 from ..amqp.frames import FRAME_MIN_BYTES, OVERHEAD_BYTES, PROTOCOL_HEADER, method_frame
 from ..amqp.methods import (
     ConnectionOpen,
@@ -25,6 +25,7 @@ from ..amqp.methods import (
 from . import __version__
 
 if TYPE_CHECKING:
+    from .configuration import Identity
     from .connection import Connection
 
 
@@ -64,7 +65,7 @@ class Handshake:
 
     def start(self) -> None:
         """Send connection.start, the answer to a good protocol header."""
-        self._send(ConnectionStart(0, 9, self._server_properties(), b"PLAIN AMQPLAIN", b"en_US"))
+        self._connection.send(self._connection.broker.greeting)
 
     def receive(self, call: Method) -> bool:
         """Take a method; True once the connection is open.
@@ -78,21 +79,6 @@ class Handshake:
 
     def _send(self, call: Method) -> None:
         self._connection.send(method_frame(0, call))
-
-    def _server_properties(self) -> Table:
-        identity = self._settings.identity
-        return table_of(
-            {
-                "capabilities": dict.fromkeys(CAPABILITIES, True),
-                "cluster_name": identity.cluster_name,
-                "copyright": "Copyright (c) the leveret authors",
-                "information": "Licensed under the Apache License 2.0",
-                "platform": f"Python {platform.python_version()}",
-                "product": identity.product,
-                "version": identity.version,
-                "leveret_version": __version__,
-            }
-        )
 
     def _start_ok(self, call: ConnectionStartOk) -> bool:
         connection = self._connection
@@ -152,6 +138,23 @@ class Handshake:
         (_State.TUNE_OK, ConnectionTuneOk): _tune_ok,
         (_State.OPEN, ConnectionOpen): _open,
     }
+
+
+def greeting(identity: "Identity") -> bytes:
+    """The frame with connection.start, the same for every client."""
+    properties = table_of(
+        {
+            "capabilities": dict.fromkeys(CAPABILITIES, True),
+            "cluster_name": identity.cluster_name,
+            "copyright": "Copyright (c) the leveret authors",
+            "information": "Licensed under the Apache License 2.0",
+            "platform": f"Python {platform.python_version()}",
+            "product": identity.product,
+            "version": identity.version,
+            "leveret_version": __version__,
+        }
+    )
+    return method_frame(0, ConnectionStart(0, 9, properties, b"PLAIN AMQPLAIN", b"en_US"))
 
 
 def _check_limit(name: str, value: int, most: int) -> None:
