@@ -97,9 +97,8 @@ def test_every_line_becomes_a_message_and_is_consumed_in_order(tool, queue):
 
 def test_message_whose_command_failed_is_given_back(tool, queue):
     assert tool("publish", "-r", queue, "-b", "body").returncode == 0
-    # It reads all of the message: else amqp-consume may die of a broken pipe.
-    failing = ("sh", "-c", "cat > /dev/null; false")
-    assert tool("consume", "-q", queue, "-c", "1", *failing).returncode == 0
+    # grep reads all of the message, without which amqp-consume may die of a broken pipe.
+    assert tool("consume", "-q", queue, "-c", "1", "grep", "absent").returncode == 0
     got = tool("get", "-q", queue)
     assert (got.stdout, got.returncode) == ("body", 0)
 
