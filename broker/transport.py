@@ -26,6 +26,10 @@ JOINED_BYTES = 1 << 14
 GATHERED_CHUNKS = 512
 PAUSE_S = 0.001
 PAUSES_MAX = 20
+ANSWERS_MAX_BYTES = 1 << 24
+"""A client that has more than this of what it asked for still to take is not read from meanwhile:
+gets and returns would fill the memory.
+"""
 
 _LOOPBACK = ("127.", "::1", "::ffff:127.")
 
@@ -38,6 +42,9 @@ class SocketTransport:
         self._sock = sock
         self._reading = trio.CancelScope()
         self._unsent = memoryview(b"")
+        self._written = trio.Event()
+        self._answered_bytes = 0
+        self._why = ""
         peer, local = sock.getpeername(), sock.getsockname()
         self.connection = Connection(
             server.broker,
@@ -48,16 +55,19 @@ class SocketTransport:
 
     async def serve(self) -> None:
         """Read until the client or the connection is done, then close the socket."""
-        why = ""
         try:
             with self._reading:
-                why = await self._read()
+                self._why = await self._read()
         except OSError as error:
-            why = str(error)
+            self._why = str(error)
         finally:
-            self.connection.lost(why)
-            trio.lowlevel.notify_closing(self._sock)
-            self._sock.close()
+            self._server.begin_turn()
+            try:
+                self.connection.lost(self._why)
+            finally:
+                self._unsent = memoryview(b"")  # a writer that starts only now must not wait
+                trio.lowlevel.notify_closing(self._sock)
+                self._sock.close()
             self._server.end_turn()
 
     async def _read(self) -> str:
@@ -74,11 +84,15 @@ class SocketTransport:
             if not data:
                 return "the client closed the TCP connection"
             server.begin_turn()
+            before = connection.output_bytes
             connection.receive(data)
+            self._answered_bytes += connection.output_bytes - before
             server.end_turn()
             filled = len(data) == size
             size = LARGE_READ_BYTES if connection.lacks_bytes > READ_BYTES // 2 else READ_BYTES
-            if connection.congested():
+            if min(self._answered_bytes, connection.output_bytes) > ANSWERS_MAX_BYTES:
+                await self._written.wait()
+            elif connection.congested():
                 await self._pause()
             elif filled:
                 await trio.lowlevel.checkpoint()
@@ -96,18 +110,21 @@ class SocketTransport:
                 return
 
     def flush(self) -> None:
-        """Send what the connection has to say, as far as the socket takes it at once."""
-        self.connection.touched = False
-        if self._unsent:
-            return
-        try:
-            self._send_output()
-        except OSError:
-            self._reading.cancel()
-            return
-        if self._unsent:
-            self._server.nursery.start_soon(self._write)
-        elif self.connection.finished:
+        """Send what the connection has to say, as far as the socket takes it at once; the writer
+        does the rest, unless the connection is finished.
+        """
+        connection = self.connection
+        connection.touched = False
+        if not self._unsent:
+            try:
+                self._send_output()
+            except OSError as error:
+                self._fail(error)
+                return
+            if self._unsent and not connection.finished:
+                self._written = trio.Event()
+                self._server.nursery.start_soon(self._write)
+        if connection.finished:
             self._reading.cancel()
 
     def _send_output(self) -> None:
@@ -128,7 +145,7 @@ class SocketTransport:
         chunks.clear()
         connection.output_bytes = len(self._unsent)
         if not self._unsent:
-            connection.drained()
+            self._drained()
 
     def _sent(self, send: Callable[[Payload], int], payload: Payload) -> int:
         try:
@@ -145,18 +162,26 @@ class SocketTransport:
                 self._unsent = self._unsent[sent:]
                 self.connection.output_bytes -= sent
                 if not self._unsent:
-                    self.connection.drained()
+                    self._drained()
                     self._send_output()
         except (OSError, trio.ClosedResourceError) as error:
-            self._unsent = memoryview(b"")
-            log.debug(
-                "cannot send", extra=fields(connection=self.connection.name, error=str(error))
-            )
-            self._reading.cancel()
-            return
-        if self.connection.finished:
-            self._reading.cancel()
-        self._server.wake()
+            self._fail(error)
+        except Exception as error:
+            log.exception("internal error", extra=fields(connection=self.connection.name))
+            self._fail(error)
+        finally:
+            self._written.set()
+            self._server.wake()
+
+    def _drained(self) -> None:
+        self._answered_bytes = 0
+        self.connection.drained()
+
+    def _fail(self, error: Exception) -> None:
+        """Nothing can be sent any more: hang up."""
+        self._unsent = memoryview(b"")
+        self._why = self._why or str(error)
+        self._reading.cancel()
 
 
 def _shown(address: tuple[object, ...]) -> str:
