@@ -73,7 +73,7 @@ class Transport(Protocol):
     """What carries a connection's bytes."""
 
     def flush(self) -> None:
-        """Send the connection's output as far as possible; hang up once it is sent if it is
+        """Send the connection's output as far as possible at once; then hang up if it is
         `finished`.
         """
 
@@ -480,7 +480,7 @@ class Connection:
         self.finish()
 
     def finish(self) -> None:
-        """Hang up as soon as the output is sent."""
+        """Hang up at the end of the turn, whether the client takes the output or not."""
         self.finished = True
         self.broker.connections.discard(self)
         self._deadline.cancel()
