@@ -154,6 +154,7 @@ class _Scan:
     def run_from(self, state: State) -> Recovery:
         """Replay only what stands behind the segments of a snapshot."""
         replay = Replay(state)
+        self._oldest = min(state.segments)
         last = max(state.segments)
         for number in self._run:
             segment = state.segments.get(number)

@@ -96,12 +96,15 @@ class Replay:
         start = at
         first = next_id = state.next_id
         last = chunk.number + 1 << CHUNK_BITS
+        length: int
         while at < end and next_id < last:
             length, kind, _, number = _unpack(window, at)
             if kind != _MESSAGE or number != next_id:
                 break
-            code = codes.get(window[at + RECORD_SIZE : at + _ONE_OWNER], 0)
-            append_code(code or self._code(window, at))
+            code = codes.get(window[at + RECORD_SIZE : at + _ONE_OWNER], -1)
+            if code < 0:
+                code = self._code(window, at)
+            append_code(code)
             append_size(SMALL_SIZE_CLASSES[length >> 4] if length < 65536 else size_class(length))
             next_id += 1
             at += length

@@ -10,8 +10,8 @@ import errno
 import os
 from collections.abc import Callable, Sequence
 
-from .disk import Buffer, Space
-from .errors import DirectoryLocked
+from leveret.storage.disk import Buffer, Space
+from leveret.storage.errors import DirectoryLocked
 
 # Given n, pick one of 0 .. n-1.
 Choose = Callable[[int], int]
