@@ -11,7 +11,7 @@ import logging
 import secrets
 import signal
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 
 import trio
 
@@ -30,8 +30,8 @@ _ACCEPT_PAUSE_S = 0.1
 async def serve(configuration: Configuration, *, ready: Callable[[str, int], None]) -> None:
     """Run a broker until SIGTERM or SIGINT, then close its connections and return.
 
-    `ready` is called with host and port once clients can connect. Raises OSError if it can't
-    listen.
+    A second signal ends the wait for their answers. `ready` is called with host and port once
+    clients can connect. Raises OSError if it can't listen.
     """
     listen = configuration.listen
     listeners = await trio.open_tcp_listeners(listen.port, host=listen.host)
@@ -46,8 +46,15 @@ async def serve(configuration: Configuration, *, ready: Callable[[str, int], Non
                 break
             for listener in listeners:
                 await listener.aclose()
+            nursery.start_soon(_wait_no_longer, signals, nursery.cancel_scope)
             await server.close_connections()
             nursery.cancel_scope.cancel()
+
+
+async def _wait_no_longer(signals: AsyncIterator[int], stopping: trio.CancelScope) -> None:
+    async for number in signals:
+        log.warning("stopping at once", extra=fields(signal=signal.Signals(number).name))
+        stopping.cancel()
 
 
 def _tune_garbage_collection() -> None:

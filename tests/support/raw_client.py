@@ -107,17 +107,31 @@ class RawClient:
                 raise HungUp
             self._data += more
 
-    async def expect(self, kind: type[_Answer]) -> _Answer:
-        """The next frame, which must carry such a method."""
+    async def receive_method(self) -> Method:
+        """The method in the next frame."""
         received = await self.receive()
         assert received.kind == METHOD, received
-        method = decode(received.payload)
+        return decode(received.payload)
+
+    async def expect(self, kind: type[_Answer]) -> _Answer:
+        """The next frame, which must carry such a method."""
+        method = await self.receive_method()
         assert isinstance(method, kind), method
         return method
 
     async def delivery(self) -> Delivery:
         """The next message, which must come next."""
-        deliver = await self.expect(BasicDeliver)
+        return await self._delivered(await self.expect(BasicDeliver))
+
+    async def delivery_or_close(self) -> Delivery | ConnectionClose:
+        """The next message, or the broker's closing the connection."""
+        method = await self.receive_method()
+        if isinstance(method, BasicDeliver):
+            return await self._delivered(method)
+        assert isinstance(method, ConnectionClose), method
+        return method
+
+    async def _delivered(self, deliver: BasicDeliver) -> Delivery:
         header = await self.receive()
         assert header.kind == HEADER, header
         (left,) = struct.unpack_from(">Q", header.payload, 4)
