@@ -111,13 +111,14 @@ async def unharmed_server(
             yield running, bystander
             await bystander.is_served()
             nursery.cancel_scope.cancel()
+        broker = running.broker
         with trio.fail_after(PATIENCE_S):
-            await until(lambda: not running.broker.connections and running.tasks() == idle)
-        assert running.broker.timers.next_deadline() is None
-        assert not running.broker.vhosts["/"].queues
-        assert not running.broker.touched
-        assert not running.broker.dirty
-        assert open_descriptors() == descriptors
+            await until(lambda: open_descriptors() == descriptors)
+            await until(lambda: not broker.connections and running.tasks() == idle)
+        assert broker.timers.next_deadline() is None
+        assert not broker.vhosts["/"].queues
+        assert not broker.touched
+        assert not broker.dirty
 
 
 def open_descriptors() -> int:
