@@ -69,9 +69,9 @@ def verify(disk: Disk) -> Iterator[Finding]:
     for number in segments(disk):
         yield from _verify_segment(disk, number)
     try:
-        recovery = recover(disk)
+        recovery = recover(disk, snapshot=False)
     except JournalError as error:
-        yield Finding(f"cannot be opened: {error}", problem=True)
+        yield from _refusal(disk, error)
         return
     if recovery is None:
         yield Finding("there is no journal here")
@@ -84,6 +84,20 @@ def verify(disk: Disk) -> Iterator[Finding]:
         )
     how = "a clean stop" if recovery.clean else "a crash, or it was never stopped"
     yield Finding(f"can be opened after {how}: {_summary(recovery)}")
+
+
+def _refusal(disk: Disk, error: JournalError) -> Iterator[Finding]:
+    yield Finding(f"cannot be opened: {error}", problem=True)
+    try:
+        recovery = recover(disk)
+    except JournalError:
+        # The same again: there is no snapshot to go by.
+        return
+    if recovery is not None:
+        yield Finding(
+            "its last clean stop left a snapshot, so a broker will open it all the same, and "
+            "fail to read what is damaged"
+        )
 
 
 def _verify_segment(disk: Disk, number: int) -> Iterator[Finding]:

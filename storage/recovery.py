@@ -68,10 +68,13 @@ class _EndsEarlier(Exception):
         self.cut = cut
 
 
-def recover(disk: Disk, progress: Progress | None = None) -> Recovery | None:
+def recover(
+    disk: Disk, progress: Progress | None = None, *, snapshot: bool = True
+) -> Recovery | None:
     """Replay the journal in a directory; None if there is none.
 
-    `progress` is called now and then with the bytes read so far and all bytes.
+    `progress` is called now and then with the bytes read so far and all bytes. Without `snapshot`
+    the whole log is read in any case.
     """
     numbers = sorted(
         number for name in disk.names() if (number := segment_number(PREFIX, name)) is not None
@@ -84,7 +87,7 @@ def recover(disk: Disk, progress: Progress | None = None) -> Recovery | None:
     while first - 1 in numbers:
         first -= 1
     run = [number for number in numbers if number >= first]
-    recovery = _from_snapshot(disk, run, progress)
+    recovery = _from_snapshot(disk, run, progress) if snapshot else None
     cut: Cut | None = None
     while recovery is None:
         try:

@@ -78,6 +78,7 @@ def story() -> tuple[bytes, list[View]]:
     return disk.files()[FIRST], views
 
 
+@pytest.mark.slow
 def test_a_log_cut_at_any_byte_gives_the_state_after_some_batch() -> None:
     data, views = story()
     reached = 0
@@ -103,6 +104,7 @@ def test_a_cut_tail_is_kept_aside_byte_for_byte() -> None:
     assert disk.files()[FIRST].startswith(data[: torn.offset])
 
 
+@pytest.mark.slow
 def test_any_changed_byte_is_noticed() -> None:
     data, views = story()
     last_batch = data.rindex(b"\x8bLvB")
@@ -291,6 +293,7 @@ def test_the_same_directory_cannot_be_opened_twice() -> None:
     open_journal(disk)
 
 
+@pytest.mark.slow
 def test_progress_is_told_while_a_long_log_is_read() -> None:
     disk = MemoryDisk()
     journal, _ = open_journal(disk)
