@@ -7,22 +7,30 @@ set by the edge and `unique_name` passed in.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from itertools import count
 from typing import TYPE_CHECKING
 
+from .alarms import Alarm, Alarms
 from .configuration import Configuration
 from .configuration import User as ConfiguredUser
+from .definitions import Definitions, last_queue_number, restore, vhost_names
 from .handshake import greeting
 from .property_kinds import PropertyKinds
 from .queue import Queue
+from .store import JournalStore
 from .timers import Timers
 from .users import User
 from .vhost import VirtualHost
 
 if TYPE_CHECKING:
+    from ..storage.journal import Journal
+    from ..storage.opening import Recovered
     from .connection import Connection
     from .publisher import Publisher
+
+_PAGED_OUT_TO = 0.7
 
 
 class Broker:
@@ -31,14 +39,31 @@ class Broker:
     `unique_name` gives 22 characters of URL-safe randomness for names that the broker makes up.
     """
 
-    def __init__(self, configuration: Configuration, unique_name: Callable[[], str]):
+    def __init__(
+        self,
+        configuration: Configuration,
+        unique_name: Callable[[], str],
+        journal: "Journal | None" = None,
+        recovered: "Recovered | None" = None,
+    ):
         self.configuration = configuration
         self.unique_name = unique_name
         self.greeting = greeting(configuration.identity)
         self.timers = Timers()
+        self.journal = journal
+        self.next_message_id = count(1).__next__
+        self.definitions = Definitions(journal)
+        self._store = None if journal is None else JournalStore(journal, self.next_message_id)
+        names = dict.fromkeys(configuration.vhosts)
+        if recovered is not None:
+            names |= dict.fromkeys(sorted(vhost_names(recovered.definitions)))
+            self.definitions.reserve_queue_numbers(last_queue_number(recovered.definitions))
         self.vhosts = {
-            name: VirtualHost(name, self._mark_dirty, self.timers) for name in configuration.vhosts
+            name: VirtualHost(name, self._mark_dirty, self.timers, self.definitions, self._store)
+            for name in names
         }
+        if recovered is not None:
+            restore(self.vhosts, recovered)
         self.users = {user.name: _user(user) for user in configuration.users}
         self.connections: set[Connection] = set()
         self.touched: list[Connection] = []
@@ -46,9 +71,16 @@ class Broker:
         self.confirming: list[Publisher] = []
         """Publishers with confirms due at the end of the turn."""
         self.dirty: list[Queue] = []
-        self.next_message_id = count(1).__next__
         self.property_kinds = PropertyKinds()
         self._later: deque[Callable[[], None]] = deque()
+        self.alarms = Alarms()
+        self.memory_budget_bytes = 0
+        """What queued messages may take in memory, 0 for no limit."""
+        self.published_bytes = 0
+        self._memory_checked_at = 0
+        self.durable = 0
+        """The journal's position up to which everything is on disk."""
+        self._when_durable: deque[tuple[int, Callable[[], None]]] = deque()
 
     def _mark_dirty(self, queue: Queue) -> None:
         queue.dirty = True
@@ -57,6 +89,65 @@ class Broker:
     def later(self, call: Callable[[], None]) -> None:
         """Have a call made at the end of the turn, after what is going on now."""
         self._later.append(call)
+
+    def when_durable(self, position: int, call: Callable[[], None]) -> None:
+        """Have a call made once the journal is on disk up to `position`, the highest asked for
+        yet.
+        """
+        self._when_durable.append((position, call))
+
+    def synced(self, durable: int) -> None:
+        """The journal is on disk up to `durable`: make the calls that waited for it."""
+        self.durable = durable
+        waiting = self._when_durable
+        while waiting and waiting[0][0] <= durable:
+            waiting.popleft()[1]()
+
+    @contextmanager
+    def atomically(self) -> Generator[None, None, None]:
+        """What is written to the journal in this context survives a crash all or not at all."""
+        if self.journal is None:
+            yield
+            return
+        self.journal.begin_group()
+        try:
+            yield
+        finally:
+            self.journal.end_group()
+
+    @property
+    def position(self) -> int:
+        """The journal's position behind all that has been done; 0 without a journal."""
+        return 0 if self.journal is None else self.journal.position
+
+    def note_deliveries(self) -> None:
+        """Before the broker stops: remember what has been delivered, for the redelivered flag."""
+        if self.journal is None:
+            return
+        for vhost in self.vhosts.values():
+            for queue in vhost.queues.values():
+                delivered = queue.delivered_before()
+                if delivered:
+                    self.journal.note_deliveries(queue.number, dict.fromkeys(delivered, 1))
+
+    def _mind_memory(self) -> None:
+        """Page out the longest queues if messages take more memory than they may.
+
+        Without a journal the alarm is raised instead. It is looked at again after every sixteenth
+        of the budget that comes in, or while the alarm holds.
+        """
+        self._memory_checked_at = self.published_bytes
+        queues = [queue for vhost in self.vhosts.values() for queue in vhost.queues.values()]
+        used = sum(queue.memory_bytes for queue in queues)
+        if self.journal is None:
+            self.alarms.set(Alarm.MEMORY, used > self.memory_budget_bytes)
+            return
+        for queue in sorted(queues, key=lambda queue: queue.memory_bytes, reverse=True):
+            if used <= self.memory_budget_bytes * _PAGED_OUT_TO:
+                break
+            before = queue.memory_bytes
+            queue.page_out()
+            used -= before - queue.memory_bytes
 
     def finish_turn(self) -> None:
         """Do what the turn's input led to: postponed calls, confirms, deliveries."""
@@ -70,6 +161,9 @@ class Broker:
             self.dirty.clear()
             for queue in queues:
                 queue.dispatch()
+        step = self.published_bytes - self._memory_checked_at
+        if self.memory_budget_bytes and (step > self.memory_budget_bytes >> 4 or self.alarms):
+            self._mind_memory()
 
     def take_touched(self) -> "list[Connection]":
         """The connections that the edge must look after now."""

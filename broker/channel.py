@@ -19,6 +19,7 @@ class Channel:
     """An open channel. What it publishes and what it has not settled are objects of their own."""
 
     __slots__ = (
+        "committing",
         "connection",
         "consumers",
         "last_declared_queue",
@@ -38,6 +39,8 @@ class Channel:
         self.prefetch = 0
         """What consumers started from now on get as their own limit."""
         self.last_declared_queue: str | None = None
+        self.committing = False
+        """Whether a tx.commit waits for the disk; nothing else may be asked for meanwhile."""
         self.reply_queue: Queue | None = None
         """Where replies to `amq.rabbitmq.reply-to` arrive, while it is consumed from."""
 
@@ -91,7 +94,7 @@ class Channel:
         for message, queue, _ in deliveries:
             if requeue:
                 queue.requeue(message)
-            elif message.persistent:
+            elif message.stored:
                 queue.settle(message)
         self.unsettled.release(deliveries)
         if self.unsettled.limit:
@@ -129,7 +132,7 @@ class Channel:
 
     def close(self) -> None:
         """Stop everything: what is due is confirmed, consumers go, unsettled messages return."""
-        self.publisher.send_confirms()
+        self.publisher.close()
         for consumer in list(self.consumers.values()):
             self.cancel(consumer)
         if self.publisher.transaction is not None:

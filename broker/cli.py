@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, get_args
 import click
 
 from . import __version__
+from .journal_cli import journal
 from .log import Format, Level
 
 if TYPE_CHECKING:
@@ -54,20 +55,37 @@ def cli() -> None:
     type=click.Path(path_type=Path),
     help="TOML file; flags override it.",
 )
+@click.option(
+    "--data-dir",
+    metavar="DIRECTORY",
+    help="Where durable queues and messages are kept [default: $LEVERET_DATA_DIR, else the"
+    " platform's place for such data].",
+)
+@click.option("--in-memory", is_flag=True, help="Keep nothing on disk.")
 @click.option("--log-level", type=click.Choice(get_args(Level)), help="Log this level and above.")
 @click.option("--log-format", type=click.Choice(get_args(Format)), help="Log as text or JSON.")
 def serve(
     host: str | None,
     port: int | None,
     file: Path | None,
+    data_dir: str | None,
+    in_memory: bool,
     log_level: Level | None,
     log_format: Format | None,
 ) -> None:
     """Run the broker until SIGTERM or SIGINT."""
     configuration = _read(file).override(
-        host=host, port=port, log_level=log_level, log_format=log_format
+        host=host,
+        port=port,
+        log_level=log_level,
+        log_format=log_format,
+        data_dir=data_dir,
+        in_memory=in_memory,
     )
     _run(configuration)
+
+
+cli.add_command(journal)
 
 
 @cli.command()
@@ -92,6 +110,7 @@ def _read(file: Path | None) -> "Configuration":
 def _run(configuration: "Configuration") -> None:
     import trio
 
+    from ..storage.errors import JournalError
     from . import log
     from .server import serve as serve_clients
 
@@ -104,6 +123,8 @@ def _run(configuration: "Configuration") -> None:
 
     try:
         trio.run(partial(serve_clients, configuration, ready=ready))
+    except JournalError as error:
+        raise click.ClickException(str(error)) from error
     except (OSError, UnicodeError) as error:
         if ready_at:
             raise

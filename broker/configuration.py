@@ -100,6 +100,22 @@ class User(Struct, frozen=True, forbid_unknown_fields=True):
         return f"User(name={self.name!r}, tags={self.tags!r}, loopback_only={self.loopback_only!r})"
 
 
+class Storage(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where what is durable is kept, and how much room it and the queues may take."""
+
+    data_dir: str | None = None
+    """None: $LEVERET_DATA_DIR, else the platform's place for such data."""
+    in_memory: bool = False
+    """Keep nothing on disk: everything is gone with the process."""
+    disk_free_limit_bytes: Annotated[int, Meta(ge=0)] = 50_000_000
+    """With less free space than this, publishers are blocked."""
+    memory_budget_bytes: Annotated[int, Meta(ge=0)] = 0
+    """What queued messages may take in memory before they are kept on disk only; 0 means 30 % of
+    the memory that the machine or the container has. In memory only, publishers are blocked
+    instead.
+    """
+
+
 class Log(Struct, frozen=True, forbid_unknown_fields=True):
     """What is logged on standard error, and how."""
 
@@ -124,6 +140,7 @@ class Configuration(Struct, frozen=True, forbid_unknown_fields=True):
     vhosts: tuple[ShortName, ...] = ("/",)
     users: tuple[User, ...] = (GUEST,)
     connection: Connection = Connection()
+    storage: Storage = Storage()
     log: Log = Log()
     shutdown_timeout_s: Seconds = 5.0
     """How long a stopping broker waits for its clients to answer connection.close."""
@@ -135,6 +152,8 @@ class Configuration(Struct, frozen=True, forbid_unknown_fields=True):
         port: int | None = None,
         log_level: Level | None = None,
         log_format: Format | None = None,
+        data_dir: str | None = None,
+        in_memory: bool = False,
     ) -> "Configuration":
         """Return a copy with the values that are not None in place of its own."""
         listen = Listen(
@@ -145,7 +164,12 @@ class Configuration(Struct, frozen=True, forbid_unknown_fields=True):
             level=self.log.level if log_level is None else log_level,
             format=self.log.format if log_format is None else log_format,
         )
-        return msgspec.structs.replace(self, listen=listen, log=log)
+        storage = msgspec.structs.replace(
+            self.storage,
+            data_dir=self.storage.data_dir if data_dir is None else data_dir,
+            in_memory=(self.storage.in_memory and data_dir is None) or in_memory,
+        )
+        return msgspec.structs.replace(self, listen=listen, log=log, storage=storage)
 
 
 def load(path: Path) -> Configuration:
@@ -216,6 +240,7 @@ _TABLES: dict[str, type[Struct]] = {
     "identity": Identity,
     "connection": Connection,
     "log": Log,
+    "storage": Storage,
     "users": User,
     "permissions": Permissions,
 }

@@ -1,6 +1,8 @@
-"""Publisher confirms of one channel: which publishes are to be acknowledged, and in as few
-frames as may be.
+"""Publisher confirms of one channel: which publishes may be acknowledged, in as few frames as
+may be.
 """
+
+from collections import deque
 
 from ..amqp.basic import ack_frame
 
@@ -8,19 +10,32 @@ from ..amqp.basic import ack_frame
 class Confirms:
     """Publishes counted from 1, and how far they have been confirmed.
 
-    A publish that is kept in memory only is done as soon as it is enqueued; its ack goes out at the
-    end of the turn, together with all others of the turn.
+    A publish that is kept in memory only is done as soon as it is enqueued, one that must be on
+    disk once the journal is durable up to where it stands. They are confirmed in order, so that one
+    frame confirms many.
     """
 
-    __slots__ = ("_confirmed", "published")
+    __slots__ = ("_confirmed", "_waiting", "published")
 
     def __init__(self) -> None:
         self.published = 0
         self._confirmed = 0
+        self._waiting: deque[tuple[int, int]] = deque()
 
-    def frames(self, channel: int) -> bytes:
-        """The acks that are due; they count as sent."""
-        first, last = self._confirmed + 1, self.published
+    def add(self, count: int, position: int) -> None:
+        """Count publishes that are done once the journal is durable up to `position`."""
+        if position:
+            self._waiting.append((position, self.published))
+        self.published += count
+
+    def frames(self, channel: int, durable: int) -> bytes:
+        """The acks that may be sent now that the journal is durable that far; they count as
+        sent.
+        """
+        waiting = self._waiting
+        while waiting and waiting[0][0] <= durable:
+            waiting.popleft()
+        first, last = self._confirmed + 1, waiting[0][1] if waiting else self.published
         if first > last:
             return b""
         self._confirmed = last

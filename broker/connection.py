@@ -38,8 +38,10 @@ from ..amqp.methods import (
     ChannelCloseOk,
     ChannelOpen,
     ChannelOpenOk,
+    ConnectionBlocked,
     ConnectionClose,
     ConnectionCloseOk,
+    ConnectionUnblocked,
     ConnectionUpdateSecret,
     ConnectionUpdateSecretOk,
     Method,
@@ -119,6 +121,8 @@ class Connection:
         self.touched = False
         self.finished = False
         """Nothing more will be sent or read: hang up."""
+        self.blocked = False
+        """An alarm holds, and it has published meanwhile: it is not read from."""
         self.stalled: list[Consumer] = []
         """Consumers that wait until there is room in the output."""
         self.heartbeats: Heartbeats | None = None
@@ -371,6 +375,24 @@ class Connection:
         elif ids == method_ids(ConnectionCloseOk):
             self.state = State.CLOSED
             self.finish()
+
+    def block(self) -> None:
+        """It publishes during an alarm: stop reading from it, and say so if it wants to know."""
+        if self.blocked:
+            return
+        self.blocked = True
+        if self.capable("connection.blocked"):
+            self.send(method_frame(0, ConnectionBlocked(self.broker.alarms.reason)))
+
+    def unblock(self) -> None:
+        """All alarms are over."""
+        if not self.blocked:
+            return
+        self.blocked = False
+        if self.heartbeats is not None:
+            self.heartbeats.heard = True
+        if self.state is State.OPEN and self.capable("connection.blocked"):
+            self.send(method_frame(0, ConnectionUnblocked()))
 
     # --- life ---------------------------------------------------------------------------------
 

@@ -123,7 +123,7 @@ class Consumer:
             append(content)
             if deliveries is not None:
                 deliveries[tag] = (message, queue, self)
-            elif message.persistent:
+            elif message.stored:
                 queue.settle(message)
             spent += size + len(content)
             if spent >= room:
@@ -143,7 +143,8 @@ class Consumer:
         head = frame.pack(frame.prefix, unsettled.last_tag, redelivered, message.address, END)
         channel.connection.send(head + content)
         if self.no_ack:
-            self.queue.settle(message)
+            if message.stored:
+                self.queue.settle(message)
         else:
             unsettled.deliveries[unsettled.last_tag] = (message, self.queue, self)
             self.unsettled += 1

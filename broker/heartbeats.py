@@ -48,7 +48,8 @@ class Heartbeats:
         self._timers[0] = broker.timers.at(broker.timers.now + self._interval_s / 2, self._send)
 
     def _check(self) -> None:
-        self._missed = 0 if self.heard else self._missed + 1
+        heard = self.heard or self._connection.blocked  # one that is not read from can't be heard
+        self._missed = 0 if heard else self._missed + 1
         self.heard = False
         if self._missed >= _MISSED_MAX:
             self._connection.lost(f"missed heartbeats from client, timeout: {self._interval_s}s")

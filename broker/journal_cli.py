@@ -1,6 +1,6 @@
 """`leveret journal verify|dump|stats DIR`: a stopped broker's directory, as text."""
 
-import click  # noqa: TID251 - part of the command line
+import click
 
 from ..storage.disk import RealDisk
 from ..storage.errors import JournalError

@@ -7,8 +7,9 @@ must be smaller costs a new cut.
 
 import msgspec
 
+from ..amqp.basic import CONTENT_FRAME_HEAD
 from ..amqp.content import CONTENT_HEAD, Properties
-from ..amqp.frames import BODY, HEAD, HEADER, OVERHEAD_BYTES, frame
+from ..amqp.frames import BODY, HEAD, OVERHEAD_BYTES, frame
 
 _PROPERTIES_AT = HEAD.size + CONTENT_HEAD.size
 
@@ -32,6 +33,8 @@ class Message(msgspec.Struct, gc=False, eq=False):
     channel: int
     body_bytes: int
     persistent: bool = False
+    stored: int = 0
+    """The journal's id for it, 0 if it is in memory only."""
 
     @property
     def properties(self) -> Properties:
@@ -74,11 +77,12 @@ class Message(msgspec.Struct, gc=False, eq=False):
         return b"".join(parts)
 
 
-def content_frames(channel: int, header: bytes, body: list[bytes]) -> bytes:
-    """Content frames from a content header's payload and the payloads of body frames."""
-    parts = [frame(HEADER, channel, header)]
-    parts.extend(frame(BODY, channel, payload) for payload in body)
-    return b"".join(parts)
+def restored(message_id: int, stored: int, blob: bytes) -> Message:
+    """A message read back from the journal, where it is its address and content, joined."""
+    middle = 1 + blob[0]
+    end = middle + 1 + blob[middle]
+    _, channel, _, _, body_bytes = CONTENT_FRAME_HEAD.unpack_from(blob, end)
+    return Message(message_id, blob[:end], blob[end:], channel, body_bytes, True, stored)
 
 
 def _header_end(content: bytes) -> int:

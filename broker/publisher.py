@@ -45,24 +45,31 @@ if TYPE_CHECKING:
     from .exchanges import Exchange
 
 _ROUTES_MAX = 512
+MESSAGE_OVERHEAD_BYTES = 200
+"""About what a queued message takes beside its content."""
 
-_ALWAYS = (True, True, False)
-_NEVER = (False, False, False)
+SINGLY, ENQUEUE, STORE = range(3)
+"""What there is to do with a message, once its route is known."""
+
+_PLAIN = (ENQUEUE, ENQUEUE, SINGLY)
+_DURABLE = (ENQUEUE, STORE, SINGLY)
+_SINGLY = (SINGLY, SINGLY, SINGLY)
 
 
 class Route:
     """What a basic.publish frame means: the address, and the queues it leads to.
 
-    `by_content` says that the queues depend on the message's headers. `inline` tells, by the kind
-    of a message's properties, whether enqueuing is all there is to do.
+    `by_content` says that the queues depend on the message's headers. `handling` tells, by the kind
+    of a message's properties, what to do with it. `owners` are the numbers of its durable queues.
     """
 
     __slots__ = (
         "address",
         "by_content",
         "exchange",
-        "inline",
+        "handling",
         "mandatory",
+        "owners",
         "queues",
         "routing_key",
     )
@@ -74,18 +81,21 @@ class Route:
         self.mandatory = mandatory
         self.queues: tuple[Queue, ...] = ()
         self.by_content = False
-        self.inline: tuple[bool, bool, bool] = _NEVER
+        self.owners: tuple[int, ...] = ()
+        self.handling = _SINGLY
 
 
 class Publisher:
     """The publishing side of a channel."""
 
     __slots__ = (
+        "_append",
         "_assembly",
         "_channel",
         "_epoch",
         "_exchanges",
         "_inline_max",
+        "_journal",
         "_number",
         "_routes",
         "_vhost",
@@ -104,6 +114,8 @@ class Publisher:
         self._epoch = self._vhost.epoch
         self._assembly: ContentAssembly | None = None
         connection = channel.connection
+        self._journal = connection.broker.journal
+        self._append = _no_journal if self._journal is None else self._journal.append_message
         self._inline_max = min(
             connection.payload_max + OVERHEAD_BYTES,
             connection.broker.configuration.connection.max_message_bytes,
@@ -124,6 +136,9 @@ class Publisher:
         """
         if self._epoch != self._vhost.epoch:
             self.forget_routes()
+        connection = self._channel.connection
+        if connection.broker.alarms:
+            connection.block()
         known, number = self._routes.get, self._number
         last_head = len(data) - METHOD_HEAD.size
         while at <= last_head and self._assembly is None:
@@ -142,12 +157,14 @@ class Publisher:
     def _receive_run(self, route: Route, frame: bytes, data: bytes, at: int) -> int:
         """Take the messages from `at` on that begin with the same publish frame."""
         broker, payload_max = self._channel.connection.broker, self._channel.connection.payload_max
-        kinds, next_id, inline = broker.property_kinds, broker.next_message_id, route.inline
+        kinds, next_id = broker.property_kinds, broker.next_message_id
+        handling, owners, store = route.handling, route.owners, self._append
         unpack_content, unpack_body = CONTENT_FRAME_HEAD.unpack_from, HEAD.unpack_from
         number, inline_max, address = self._number, self._inline_max, route.address
         frame_bytes, end = len(frame), len(data)
         last_header = end - CONTENT_FRAME_HEAD.size
         batch: list[Message] = []
+        start = at
         try:
             while data.startswith(frame, at):
                 header_at = at + frame_bytes
@@ -170,16 +187,19 @@ class Publisher:
                     return self._irregular(data, at, header_at, route)
                 asked = kinds[data[header_at + 19 : body_at - 1]]
                 content = data[header_at:behind]
+                todo = handling[asked]
+                stored = store(owners, address, content) if todo == STORE else 0
                 message = Message(
-                    next_id(), address, content, number, body_bytes, asked == PERSISTENT
+                    next_id(), address, content, number, body_bytes, asked == PERSISTENT, stored
                 )
                 at = behind
-                if inline[asked]:
+                if todo:
                     batch.append(message)
                 else:
                     self._publish_singly(route, message, asked, batch, behind)
         finally:
             self._enqueue(route, batch)
+            broker.published_bytes += at - start
         return at
 
     def _enqueue(self, route: Route, batch: list[Message]) -> None:
@@ -187,12 +207,14 @@ class Publisher:
         self.last_queues = route.queues
         if not batch:
             return
+        mean_bytes = len(batch[0].content) + MESSAGE_OVERHEAD_BYTES
         for queue in route.queues:
             queue.ready.extend(batch)
+            queue.mean_bytes = mean_bytes
             if not queue.dirty:
                 queue.mark_dirty(queue)
         if self.confirms is not None:
-            self._confirm(len(batch))
+            self._confirm(len(batch), stored=batch[-1].stored != 0 or batch[0].stored != 0)
 
     def _publish_singly(
         self, route: Route, message: Message, asked: int, before: list[Message], position: int
@@ -203,7 +225,7 @@ class Publisher:
         self._channel.connection.position = position
         self._publish(route, message, asked)
         if self.confirms is not None:
-            self._confirm(1)
+            self._confirm(1, stored=message.stored != 0)
 
     def _irregular(self, data: bytes, at: int, header_at: int, route: Route | None) -> int:
         """Where to go on when no whole message stands at `at`: there, if all that lacks is more
@@ -285,8 +307,16 @@ class Publisher:
         queues = self._vhost.route(route.exchange, route.routing_key, None)
         route.by_content = queues is None
         route.queues = tuple(queues or ())
-        inline = self.transaction is None and not route.by_content
-        route.inline = _ALWAYS if inline and (queues or not route.mandatory) else _NEVER
+        route.owners = _owners(route.queues)
+        if (
+            self.transaction is not None
+            or route.by_content
+            or (route.mandatory and not queues)
+            or any(queue.backlog is not None for queue in route.queues)
+        ):
+            route.handling = _SINGLY
+        else:
+            route.handling = _DURABLE if route.owners and self._journal else _PLAIN
 
     def forget_routes(self) -> None:
         """Look every route up anew: the topology or the channel's mode has changed."""
@@ -310,6 +340,7 @@ class Publisher:
         if content is None:
             return
         self._assembly = None
+        self._channel.connection.broker.published_bytes += len(content)
         route: Route = assembly.route
         self._find_queues(route)
         asked = self._channel.connection.broker.property_kinds[assembly.properties]
@@ -324,7 +355,7 @@ class Publisher:
         self._publish(route, message, asked)
         self.last_queues = route.queues
         if self.confirms is not None:
-            self._confirm(1)
+            self._confirm(1, stored=message.stored != 0)
 
     # --- everything that is not just enqueuing ------------------------------------------------
 
@@ -354,20 +385,44 @@ class Publisher:
             connection = self._channel.connection
             head = return_frame(self._number, NO_ROUTE, b"NO_ROUTE", message.address)
             connection.send(head + message.content_for(self._number, connection.payload_max))
+        owners = _owners(queues)
+        if message.persistent and owners and self._journal is not None:
+            message.stored = self._journal.append_message(owners, message.address, message.content)
         for queue in queues:
+            queue.mean_bytes = len(message.content) + MESSAGE_OVERHEAD_BYTES
             queue.enqueue(message)
 
     # --- confirms -----------------------------------------------------------------------------
 
-    def _confirm(self, published: int) -> None:
+    def _confirm(self, published: int, *, stored: bool) -> None:
+        """Count publishes, to be confirmed at the end of the turn or once they are on disk."""
         assert self.confirms is not None
-        self.confirms.published += published
-        if not self.confirms_due:
+        broker = self._channel.connection.broker
+        position = broker.position if stored else 0
+        self.confirms.add(published, position)
+        if stored:
+            broker.when_durable(position, self.send_confirms)
+        elif not self.confirms_due:
             self.confirms_due = True
-            self._channel.connection.broker.confirming.append(self)
+            broker.confirming.append(self)
 
     def send_confirms(self) -> None:
         """Acknowledge what is done."""
         self.confirms_due = False
         if self.confirms is not None:
-            self._channel.connection.send(self.confirms.frames(self._number))
+            connection = self._channel.connection
+            connection.send(self.confirms.frames(self._number, connection.broker.durable))
+
+    def close(self) -> None:
+        """Confirm what is done; nothing more will be."""
+        self.send_confirms()
+        self.confirms = None
+
+
+def _no_journal(owners: tuple[int, ...], blob: bytes, more: bytes) -> int:
+    raise AssertionError("nothing is stored without a journal")
+
+
+def _owners(queues: tuple[Queue, ...]) -> tuple[int, ...]:
+    """The numbers of the queues that keep persistent messages on disk."""
+    return tuple(queue.number for queue in queues if queue.durable)

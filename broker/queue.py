@@ -10,12 +10,14 @@ connection has too much to send, leaves it until `wake` puts it back.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ..amqp.errors import AccessRefused
 from ..amqp.fields import Table
+from ..storage.pages import FIRST_PAGED_ID
+from .backlog import Backlog
 from .message import Message
 
 if TYPE_CHECKING:
@@ -25,19 +27,38 @@ if TYPE_CHECKING:
     from .lease import Lease
 
 BATCH_MESSAGES = 1000
+LOADED_MESSAGES = 500
+"""How many messages of a backlog are read at once."""
 CONGESTED_MESSAGES = 2000
+
+
+class Store(Protocol):
+    """Where messages are kept that are not, or not only, in memory."""
+
+    def load(self, ids: Sequence[int]) -> list[Message]:
+        """Read messages back; they get new ids, as if published now."""
+        ...
+
+    def settle(self, queue: "Queue", ids: Sequence[int]) -> None:
+        """A queue is done with messages."""
+        ...
+
+    def keep(self, queue: "Queue", message: Message) -> int:
+        """Keep a message of that queue outside memory, for as long as the broker runs."""
+        ...
 
 
 class Queue:
     """One queue of a vhost.
 
-    `owner` is the connection of an exclusive queue. `mark_dirty` is called with the queue when it
-    has work for the end of the turn.
+    `exclusive_owner` is the connection of an exclusive queue. `mark_dirty` is called with the queue
+    when it has work for the end of the turn.
     """
 
     __slots__ = (
         "arguments",
         "auto_delete",
+        "backlog",
         "consumers",
         "deleted",
         "destination_of",
@@ -47,10 +68,14 @@ class Queue:
         "exclusive_owner",
         "lease",
         "mark_dirty",
+        "mean_bytes",
         "name",
+        "number",
         "ready",
         "returned",
         "rotation",
+        "routes_changed",
+        "store",
         "vhost_name",
     )
 
@@ -60,6 +85,9 @@ class Queue:
         name: str,
         mark_dirty: Callable[["Queue"], None],
         *,
+        number: int = 0,
+        store: Store | None = None,
+        routes_changed: Callable[[], None] = lambda: None,
         durable: bool = False,
         auto_delete: bool = False,
         exclusive_owner: "Connection | None" = None,
@@ -67,6 +95,8 @@ class Queue:
     ):
         self.vhost_name = vhost_name
         self.name = name
+        self.number = number
+        self.store = store
         self.mark_dirty = mark_dirty
         self.durable = durable
         self.auto_delete = auto_delete
@@ -74,10 +104,13 @@ class Queue:
         self.arguments: Table = arguments or {}
         self.ready: deque[Message] = deque()
         self.returned: list[tuple[int, Message]] = []
+        self.backlog: Backlog | None = None
         self.consumers: list[Consumer] = []
         self.rotation: deque[Consumer] = deque()
         self.exclusive_consumer = False
         self.destination_of: set[Binding] = set()
+        self.mean_bytes = 0
+        self.routes_changed = routes_changed
         self.dirty = False
         self.deleted = False
         self.lease: Lease | None = None
@@ -88,28 +121,33 @@ class Queue:
     @property
     def message_count(self) -> int:
         """Messages ready for delivery; those delivered and not yet settled don't count."""
-        return len(self.ready) + len(self.returned)
+        backlog = self.backlog
+        return len(self.ready) + len(self.returned) + (len(backlog) if backlog else 0)
 
     @property
     def congested(self) -> bool:
         """Whether consumers exist but do not keep up, so that publishers should slow down."""
-        return len(self.ready) > CONGESTED_MESSAGES and bool(self.consumers)
+        return bool(self.consumers) and self.message_count > CONGESTED_MESSAGES
 
     # --- messages -----------------------------------------------------------------------------
 
     def enqueue(self, message: Message) -> None:
         """Add a new message at the end."""
-        self.ready.append(message)
+        if self.backlog is None:
+            self.ready.append(message)
+        else:
+            self.backlog.append(self._stored(message))
         if not self.dirty:
             self.mark_dirty(self)
 
     def requeue(self, message: Message) -> None:
         """Put a delivered message back in its place; it will be flagged redelivered."""
         if self.deleted:
-            return
+            return self.settle(message)
         heappush(self.returned, (message.id, message))
         if not self.dirty:
             self.mark_dirty(self)
+        return None
 
     def take(self) -> tuple[Message, bool] | None:
         """The first message and whether it was delivered before; None if there is none."""
@@ -117,17 +155,70 @@ class Queue:
             return heappop(self.returned)[1], True
         if self.ready:
             return self.ready.popleft(), False
-        return None
+        return self.take() if self.load() else None
+
+    def load(self) -> bool:
+        """Read the next messages of the backlog into memory; False if there are none."""
+        backlog = self.backlog
+        if backlog is None:
+            return False
+        assert self.store is not None
+        ids = backlog.take(LOADED_MESSAGES)
+        for message in self.store.load(ids):
+            if backlog.was_delivered(message.stored):
+                heappush(self.returned, (message.id, message))
+            else:
+                self.ready.append(message)
+        if not len(backlog):
+            self.backlog = None
+            self.routes_changed()
+        return bool(ids)
+
+    def page_out(self) -> None:
+        """Keep only the first messages in memory; the others are a backlog from now on."""
+        if self.backlog is None:
+            self.backlog = Backlog()
+            self.routes_changed()
+        kept = [self.ready.popleft() for _ in range(min(LOADED_MESSAGES, len(self.ready)))]
+        for message in self.ready:
+            self.backlog.append(self._stored(message))
+        self.ready = deque(kept)
+
+    def _stored(self, message: Message) -> int:
+        if message.stored and self.durable:
+            return message.stored
+        assert self.store is not None
+        return self.store.keep(self, message)
 
     def settle(self, message: Message) -> None:
-        """A delivered message is done with: acknowledged, or dropped by a reject."""
+        """A stored message is done with: acknowledged, or dropped by a reject."""
+        if self.store is not None and owns(self, message):
+            self.store.settle(self, (message.stored,))
 
     def purge(self) -> int:
         """Drop all ready messages and tell how many there were."""
         count = self.message_count
+        if self.store is not None:
+            messages = [*self.ready, *(message for _, message in self.returned)]
+            self.store.settle(self, [message.stored for message in messages if owns(self, message)])
+            if self.backlog is not None:
+                self.store.settle(self, self.backlog.take(len(self.backlog)))
         self.ready.clear()
         self.returned.clear()
+        self.backlog = None
         return count
+
+    @property
+    def memory_bytes(self) -> int:
+        """About how much memory its ready messages take, by the mean size of those seen lately."""
+        return len(self.ready) * self.mean_bytes
+
+    def delivered_before(self) -> list[int]:
+        """The journal's ids of waiting messages that will be flagged redelivered."""
+        if not self.durable:
+            return []
+        returned = [message.stored for _, message in self.returned if message.stored]
+        return returned + (self.backlog.delivered() if self.backlog is not None else [])
 
     def used(self) -> None:
         """Somebody declared it, got from it or consumed from it just now."""
@@ -171,7 +262,7 @@ class Queue:
         """
         self.dirty = False
         rotation = self.rotation
-        while rotation and (self.ready or self.returned):
+        while rotation and (self.ready or self.returned or self.load()):
             consumer = rotation[0]
             if len(rotation) == 1:
                 consumer.deliver(BATCH_MESSAGES)
@@ -182,3 +273,8 @@ class Queue:
                 consumer.leave_rotation()
             else:
                 rotation.rotate(-1)
+
+
+def owns(queue: Queue, message: Message) -> bool:
+    """Whether the journal keeps that message for that queue: not, if only for another one."""
+    return message.stored >= FIRST_PAGED_ID or (message.stored != 0 and queue.durable)

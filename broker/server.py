@@ -16,8 +16,14 @@ from collections.abc import AsyncIterator, Callable, Iterable
 import trio
 
 from ..amqp.errors import ConnectionForced
+from ..storage.errors import JournalError
+from ..storage.journal import Journal
+from ..storage.opening import Recovered
+from .alarms import Alarm
 from .broker import Broker
+from .committer import Committer
 from .configuration import Configuration
+from .data import memory_budget_bytes, open_data
 from .log import fields
 from .transport import SocketTransport
 
@@ -25,6 +31,8 @@ log = logging.getLogger("leveret.server")
 
 _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _ACCEPT_PAUSE_S = 0.1
+DISK_CHECK_S = 5.0
+UNWRITTEN_MAX_BYTES = 32 << 20
 
 
 async def serve(configuration: Configuration, *, ready: Callable[[str, int], None]) -> None:
@@ -34,21 +42,31 @@ async def serve(configuration: Configuration, *, ready: Callable[[str, int], Non
     clients can connect. Raises OSError if it can't listen.
     """
     listen = configuration.listen
-    listeners = await trio.open_tcp_listeners(listen.port, host=listen.host)
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with trio.open_nursery() as nursery:
-            server = Server(configuration, nursery)
-            server.start(listeners)
-            _tune_garbage_collection()
-            ready(listen.host, listeners[0].socket.getsockname()[1])
-            async for number in signals:
-                log.info("stopping", extra=fields(signal=signal.Signals(number).name))
-                break
-            for listener in listeners:
-                await listener.aclose()
-            nursery.start_soon(_wait_no_longer, signals, nursery.cancel_scope)
-            await server.close_connections()
-            nursery.cancel_scope.cancel()
+    journal, recovered = open_data(configuration.storage)
+    server = None
+    try:
+        listeners = await trio.open_tcp_listeners(listen.port, host=listen.host)
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async with trio.open_nursery() as nursery:
+                server = Server(configuration, nursery, journal, recovered)
+                server.start(listeners)
+                _tune_garbage_collection()
+                ready(listen.host, listeners[0].socket.getsockname()[1])
+                async for number in signals:
+                    log.info("stopping", extra=fields(signal=signal.Signals(number).name))
+                    break
+                for listener in listeners:
+                    await listener.aclose()
+                nursery.start_soon(_wait_no_longer, signals, nursery.cancel_scope)
+                await server.close_connections()
+                nursery.cancel_scope.cancel()
+        if server.failure is not None:
+            raise server.failure
+    finally:
+        if server is not None:
+            server.close_journal()
+        elif journal is not None:
+            journal.close()
 
 
 async def _wait_no_longer(signals: AsyncIterator[int], stopping: trio.CancelScope) -> None:
@@ -69,11 +87,29 @@ def _tune_garbage_collection() -> None:
 class Server:
     """A broker core and the tasks that drive it."""
 
-    def __init__(self, configuration: Configuration, nursery: trio.Nursery):
+    def __init__(
+        self,
+        configuration: Configuration,
+        nursery: trio.Nursery,
+        journal: Journal | None = None,
+        recovered: Recovered | None = None,
+    ):
         self.nursery = nursery
         self._configuration = configuration
-        self.broker = Broker(configuration, lambda: secrets.token_urlsafe(16))
+        self.broker = Broker(configuration, lambda: secrets.token_urlsafe(16), journal, recovered)
         self.broker.timers.on_earlier = self._timer_set
+        self.broker.alarms.on_clear = self._release_publishers
+        self.broker.memory_budget_bytes = memory_budget_bytes(configuration.storage)
+        self._journal = journal
+        self._committer: Committer | None = None
+        if journal is not None:
+            self._committer = Committer(
+                journal, self._synced, self._disk_full, self._journal_failed
+            )
+        self._disk_is_full = False
+        self.failure: JournalError | None = None
+        """Why the broker had to stop, if the journal was the reason."""
+        self._go_on = trio.Event()
         self._sleep = trio.CancelScope()
         self._work = trio.Event()
         self._gone = trio.Event()
@@ -84,6 +120,9 @@ class Server:
             self.nursery.start_soon(self.accept, listener.socket)
         self.nursery.start_soon(self.run_timers)
         self.nursery.start_soon(self.pump)
+        if self._committer is not None:
+            self.nursery.start_soon(self._committer.run)
+            self.nursery.start_soon(self._watch_disk)
 
     # --- turns --------------------------------------------------------------------------------
 
@@ -97,6 +136,8 @@ class Server:
         broker.finish_turn()
         for connection in broker.take_touched():
             connection.transport.flush()
+        if self._committer is not None:
+            self._committer.commit()
         if broker.dirty or broker.touched:
             self._work.set()
 
@@ -127,6 +168,64 @@ class Server:
 
     def _timer_set(self, due: float) -> None:
         self._sleep.deadline = min(self._sleep.deadline, due)
+
+    # --- the disk -----------------------------------------------------------------------------
+
+    @property
+    def disk_is_behind(self) -> bool:
+        """Whether so much waits to be written that nothing more should be taken in."""
+        return self.broker.position - self.broker.durable > UNWRITTEN_MAX_BYTES
+
+    async def may_go_on(self) -> None:
+        """Wait until the disk has caught up a bit, or an alarm has been cleared."""
+        await self._go_on.wait()
+
+    def _release_publishers(self) -> None:
+        for connection in self.broker.connections:
+            connection.unblock()
+        self._let_go_on()
+
+    def _let_go_on(self) -> None:
+        self._go_on.set()
+        self._go_on = trio.Event()
+
+    def _synced(self, durable: int) -> None:
+        self.begin_turn()
+        self.broker.synced(durable)
+        self.end_turn()
+        self._let_go_on()
+
+    def _disk_full(self, full: bool) -> None:
+        self._disk_is_full = full
+        self._look_at_disk()
+
+    def _journal_failed(self, failure: JournalError) -> None:
+        """Nothing can be made durable any more: stop at once rather than pretend."""
+        self.failure = failure
+        log.critical("the journal has failed; stopping", extra=fields(error=str(failure)))
+        self.nursery.cancel_scope.cancel()
+
+    def _look_at_disk(self) -> None:
+        assert self._journal is not None
+        free = self._journal.space().free_bytes
+        low = free < self._configuration.storage.disk_free_limit_bytes
+        self.begin_turn()
+        self.broker.alarms.set(Alarm.DISK, low or self._disk_is_full)
+        self.end_turn()
+
+    async def _watch_disk(self) -> None:
+        while True:
+            self._look_at_disk()
+            await trio.sleep(DISK_CHECK_S)
+
+    def close_journal(self) -> None:
+        """Bring what is left to disk and close the journal, after everything else has ended."""
+        if self._journal is None or self._committer is None:
+            return
+        whole = self._committer.stop()
+        if whole:
+            self.broker.note_deliveries()
+        self._journal.close(clean=whole)
 
     # --- connections --------------------------------------------------------------------------
 

@@ -31,16 +31,19 @@ class Transaction:
         self._settled.append((deliveries, requeue))
 
     def commit(self, channel: "Channel") -> None:
-        """Carry everything out: first the publishes, then the settlements."""
+        """Carry everything out: first the publishes, then the settlements; on disk all or
+        nothing.
+        """
         published, self._published = self._published, []
         settled, self._settled = self._settled, []
-        next_id = channel.connection.broker.next_message_id
-        for message, queues, mandatory in published:
-            message.id = next_id()
-            live = tuple(queue for queue in queues if not queue.deleted)
-            channel.publisher.deliver(message, live, mandatory and not queues)
-        for deliveries, requeue in settled:
-            channel.settle(list(deliveries.values()), requeue=requeue)
+        broker = channel.connection.broker
+        with broker.atomically():
+            for message, queues, mandatory in published:
+                message.id = broker.next_message_id()
+                live = tuple(queue for queue in queues if not queue.deleted)
+                channel.publisher.deliver(message, live, mandatory and not queues)
+            for deliveries, requeue in settled:
+                channel.settle(list(deliveries.values()), requeue=requeue)
 
     def rollback(self, channel: "Channel") -> None:
         """Forget the publishes; what was settled is outstanding again, not redelivered."""

@@ -19,13 +19,14 @@ from ..amqp.fields import Table
 from .binding import Binding
 from .exchanges import EXCHANGE_TYPES, DefaultExchange, Exchange
 from .lease import Lease
-from .queue import Queue
+from .queue import Queue, Store
 from .queue_arguments import check_equivalent_arguments, check_queue_arguments, difference
 from .timers import Timers
 
 if TYPE_CHECKING:
     from .binding import Destination
     from .connection import Connection
+    from .definitions import Definitions
 
 _PREDECLARED = {
     "amq.direct": "direct",
@@ -47,13 +48,32 @@ class VirtualHost:
     watch it.
     """
 
-    __slots__ = ("_mark_dirty", "_timers", "epoch", "exchanges", "name", "queues", "reply_queues")
+    __slots__ = (
+        "_definitions",
+        "_mark_dirty",
+        "_store",
+        "_timers",
+        "epoch",
+        "exchanges",
+        "name",
+        "queues",
+        "reply_queues",
+    )
 
-    def __init__(self, name: str, mark_dirty: Callable[[Queue], None], timers: Timers):
+    def __init__(
+        self,
+        name: str,
+        mark_dirty: Callable[[Queue], None],
+        timers: Timers,
+        definitions: "Definitions",
+        store: Store | None = None,
+    ):
         self.name = name
         self.epoch = 0
         self._mark_dirty = mark_dirty
         self._timers = timers
+        self._definitions = definitions
+        self._store = store
         self.queues: dict[str, Queue] = {}
         self.reply_queues: dict[str, Queue] = {}
         """Queues that only direct replies reach; they are neither listed nor bound."""
@@ -64,6 +84,9 @@ class VirtualHost:
             self.exchanges[exchange] = EXCHANGE_TYPES[kind](
                 name, exchange, durable=True, internal=internal
             )
+
+    def _routes_changed(self) -> None:
+        self.epoch += 1
 
     # --- looking up ---------------------------------------------------------------------------
 
@@ -139,9 +162,14 @@ class VirtualHost:
             internal=internal,
             arguments=arguments,
         )
-        self.exchanges[name] = exchange
-        self.epoch += 1
+        self.restore_exchange(exchange)
+        self._definitions.add_exchange(exchange)
         return exchange
+
+    def restore_exchange(self, exchange: Exchange) -> None:
+        """Take an exchange over as it is."""
+        self.exchanges[exchange.name] = exchange
+        self.epoch += 1
 
     def _check_equivalent_exchange(
         self,
@@ -189,8 +217,10 @@ class VirtualHost:
 
     def _remove_exchange(self, exchange: Exchange) -> None:
         del self.exchanges[exchange.name]
+        self._definitions.remove_exchange(exchange)
         for binding in list(exchange.bindings.values()):
             binding.destination_bindings.discard(binding)
+            self._definitions.remove_binding(binding)
         exchange.bindings.clear()
         self._unbind_destination(exchange.destination_of)
         self.epoch += 1
@@ -212,17 +242,38 @@ class VirtualHost:
         `owner` is the connection of an exclusive queue, `generated` says that leveret made up the
         name. Raises AccessRefused, ResourceLocked, PreconditionFailed.
         """
+        if name.startswith("amq.") and not generated:
+            raise AccessRefused(f"queue name '{name}' contains reserved prefix 'amq.*'")
         current = self.queues.get(name)
         if current is not None:
             self._check_equivalent_queue(current, durable, auto_delete, owner, arguments)
             return current
-        if name.startswith("amq.") and not generated:
-            raise AccessRefused(f"queue name '{name}' contains reserved prefix 'amq.*'")
         check_queue_arguments(arguments, f"queue '{name}' in vhost '{self.name}'")
+        number = self._definitions.next_queue_number()
+        queue = self._add_queue(name, number, durable, auto_delete, owner, arguments)
+        self._definitions.add_queue(queue)
+        return queue
+
+    def restore_queue(self, name: str, number: int, auto_delete: bool, arguments: Table) -> Queue:
+        """Set a durable queue up again as it was; its messages are added by whoever knows them."""
+        return self._add_queue(name, number, True, auto_delete, None, arguments)
+
+    def _add_queue(
+        self,
+        name: str,
+        number: int,
+        durable: bool,
+        auto_delete: bool,
+        owner: "Connection | None",
+        arguments: Table,
+    ) -> Queue:
         queue = self.queues[name] = Queue(
             self.name,
             name,
             self._mark_dirty,
+            number=number,
+            store=self._store,
+            routes_changed=self._routes_changed,
             durable=durable,
             auto_delete=auto_delete,
             exclusive_owner=owner,
@@ -269,6 +320,7 @@ class VirtualHost:
         if queue.lease is not None:
             queue.lease.end()
         del self.queues[queue.name]
+        self._definitions.remove_queue(queue)
         if queue.exclusive_owner is not None:
             del queue.exclusive_owner.exclusive_queues[queue]
         self._unbind_destination(queue.destination_of)
@@ -303,7 +355,17 @@ class VirtualHost:
         binding = Binding(source, destination, routing_key, arguments)
         if source.bind(binding):
             binding.destination_bindings.add(binding)
+            self._definitions.add_binding(binding)
             self.epoch += 1
+
+    def restore_binding(
+        self, source: str, kind: str, destination: str, routing_key: str, arguments: Table
+    ) -> None:
+        """Set a binding up again; `kind` is 'queue' or 'exchange'."""
+        target = self.queues[destination] if kind == "queue" else self.exchanges[destination]
+        binding = Binding(self.exchanges[source], target, routing_key, arguments)
+        binding.source.bind(binding)
+        binding.destination_bindings.add(binding)
 
     def unbind(
         self, source: Exchange, destination: "Destination", routing_key: str, arguments: Table
@@ -312,6 +374,7 @@ class VirtualHost:
         binding = source.unbind(destination, routing_key, arguments)
         if binding is not None:
             binding.destination_bindings.discard(binding)
+            self._definitions.remove_binding(binding)
             self._source_lost_binding(source)
             self.epoch += 1
 
@@ -324,6 +387,7 @@ class VirtualHost:
         for binding in list(bindings):
             source = binding.source
             source.unbind(binding.destination, binding.routing_key, binding.arguments)
+            self._definitions.remove_binding(binding)
             self._source_lost_binding(source)
         bindings.clear()
 

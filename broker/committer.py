@@ -1,0 +1,110 @@
+"""Writing the journal to disk: one thread of its own, one batch at a time.
+
+While a batch is being written and synced the next one gathers in memory: that is group commit. The
+thread gets batches through a queue and answers through a pipe, which costs less than a thread pool
+and lets the loop sleep.
+"""
+
+import logging
+import os
+import queue
+import threading
+from collections.abc import Callable
+
+import trio
+
+from ..storage.batch import Batch
+from ..storage.errors import DiskFull, JournalError
+from ..storage.journal import Journal
+from .log import fields
+
+log = logging.getLogger("leveret.journal")
+
+RETRY_S = 1.0
+"""How long to wait before a batch is written again that found the disk full."""
+
+
+class Committer:
+    """Takes batches from a journal, has them written, and reports how far it is durable.
+
+    `synced` is called on the loop with the durable position, `disk_full` with True when a batch
+    finds no room and with False when it has been written after all, `failed` when nothing can be
+    made durable any more.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        synced: Callable[[int], None],
+        disk_full: Callable[[bool], None],
+        failed: Callable[[JournalError], None],
+    ):
+        self._journal = journal
+        self._synced = synced
+        self._disk_full = disk_full
+        self._failed = failed
+        self._batch: Batch | None = None
+        self._full = False
+        self._requests: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
+        self._failure: JournalError | None = None
+        self._done, self._answer = os.pipe()
+        os.set_blocking(self._done, False)
+        self._thread = threading.Thread(target=self._write_batches, name="journal", daemon=True)
+        self._thread.start()
+
+    def commit(self) -> None:
+        """Have all that was appended written, unless a batch is on its way: then that comes
+        next.
+        """
+        if self._batch is None and self._journal.has_work:
+            self._batch = self._journal.take_batch()
+            if self._batch is not None:
+                self._requests.put(self._batch)
+
+    async def run(self) -> None:
+        """Take the thread's answers, until a batch fails for good."""
+        while self._failure is None or isinstance(self._failure, DiskFull):
+            await trio.lowlevel.wait_readable(self._done)
+            os.read(self._done, 1)
+            await self._written()
+
+    async def _written(self) -> None:
+        batch, failure = self._batch, self._failure
+        assert batch is not None
+        if isinstance(failure, DiskFull):
+            if not self._full:
+                self._full = True
+                log.error("the disk is full", extra=fields(error=str(failure)))
+                self._disk_full(True)
+            await trio.sleep(RETRY_S)
+            self._requests.put(batch)
+        elif failure is not None:
+            self._failed(failure)
+        else:
+            if self._full:
+                self._full = False
+                log.warning("the disk has room again")
+                self._disk_full(False)
+            self._batch = None
+            self._synced(self._journal.synced(batch))
+
+    def _write_batches(self) -> None:
+        """The thread: write what comes, answer with a byte each."""
+        while (batch := self._requests.get()) is not None:
+            self._failure = None
+            try:
+                batch.write_and_sync()
+            except JournalError as error:
+                self._failure = error
+            os.write(self._answer, b".")
+
+    def stop(self) -> bool:
+        """End the thread after the batch that it is at; whether the journal is whole."""
+        self._requests.put(None)
+        self._thread.join()
+        whole = self._failure is None
+        if whole and self._batch is not None and self._batch.written:
+            self._journal.synced(self._batch)
+        os.close(self._done)
+        os.close(self._answer)
+        return whole

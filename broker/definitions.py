@@ -1,0 +1,172 @@
+"""Durable definitions: exchanges, queues and bindings as records of the journal, and back.
+
+Keys and values are JSON. Arguments stand in it as base64 of their wire form, which keeps their
+types. What is not durable, or depends on something that is not, is not written.
+"""
+
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Iterator, Mapping
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from ..amqp.fields import Table, decode_table, encode_table
+from .backlog import Backlog
+from .exchanges import EXCHANGE_TYPES, Exchange
+from .queue import Queue
+
+if TYPE_CHECKING:
+    from ..storage.journal import Journal
+    from ..storage.opening import Recovered
+    from .binding import Binding
+    from .vhost import VirtualHost
+
+_EXCHANGE, _QUEUE, _BINDING = "exchange", "queue", "binding"
+
+
+class Definitions:
+    """Writes what becomes or ceases to be defined; nothing, without a journal."""
+
+    def __init__(self, journal: "Journal | None"):
+        self.journal = journal
+        self._next_queue_number = count(1)
+
+    def next_queue_number(self) -> int:
+        """A number that no queue has had since the broker started, nor a durable one before."""
+        return next(self._next_queue_number)
+
+    def reserve_queue_numbers(self, last: int) -> None:
+        """Never give out numbers up to `last`."""
+        self._next_queue_number = count(last + 1)
+
+    def add_exchange(self, exchange: Exchange) -> None:
+        """An exchange was declared."""
+        if exchange.durable:
+            self._define(
+                [_EXCHANGE, exchange.vhost_name, exchange.name],
+                {
+                    "type": exchange.type,
+                    "auto_delete": exchange.auto_delete,
+                    "internal": exchange.internal,
+                    "arguments": _encoded(exchange.arguments),
+                },
+            )
+
+    def remove_exchange(self, exchange: Exchange) -> None:
+        """An exchange was deleted."""
+        if exchange.durable:
+            self._undefine([_EXCHANGE, exchange.vhost_name, exchange.name])
+
+    def add_queue(self, queue: Queue) -> None:
+        """A queue was declared."""
+        if queue.durable:
+            self._define(
+                [_QUEUE, queue.vhost_name, queue.name],
+                {
+                    "number": queue.number,
+                    "auto_delete": queue.auto_delete,
+                    "arguments": _encoded(queue.arguments),
+                },
+            )
+
+    def remove_queue(self, queue: Queue) -> None:
+        """A queue was deleted."""
+        if queue.durable:
+            self._undefine([_QUEUE, queue.vhost_name, queue.name])
+
+    def add_binding(self, binding: "Binding") -> None:
+        """A binding was made."""
+        if binding.source.durable and binding.destination.durable:
+            self._define(_binding_key(binding), {})
+
+    def remove_binding(self, binding: "Binding") -> None:
+        """A binding was taken away, or went with its source or destination."""
+        if binding.source.durable and binding.destination.durable:
+            self._undefine(_binding_key(binding))
+
+    def _define(self, key: list[str], value: dict[str, Any]) -> None:
+        if self.journal is not None:
+            self.journal.define(json.dumps(key).encode(), json.dumps(value).encode())
+
+    def _undefine(self, key: list[str]) -> None:
+        if self.journal is not None:
+            self.journal.undefine(json.dumps(key).encode())
+
+
+def restore(vhosts: "dict[str, VirtualHost]", recovered: "Recovered") -> None:
+    """Build what the journal holds: exchanges and queues, then bindings, then each queue's
+    messages.
+
+    `vhosts` has every vhost that is named in the definitions (see `vhost_names`).
+    """
+    defined = list(_parsed(recovered.definitions))
+    for (kind, vhost, *rest), value in defined:
+        if kind == _EXCHANGE:
+            vhosts[vhost].restore_exchange(
+                EXCHANGE_TYPES[value["type"]](
+                    vhost,
+                    rest[0],
+                    durable=True,
+                    auto_delete=value["auto_delete"],
+                    internal=value["internal"],
+                    arguments=_decoded(value["arguments"]),
+                )
+            )
+        elif kind == _QUEUE:
+            queue = vhosts[vhost].restore_queue(
+                rest[0], value["number"], value["auto_delete"], _decoded(value["arguments"])
+            )
+            _restore_messages(queue, recovered)
+    for (kind, vhost, *rest), _ in defined:
+        if kind == _BINDING:
+            source, destination_kind, destination, routing_key, arguments = rest
+            vhosts[vhost].restore_binding(
+                source, destination_kind, destination, routing_key, _decoded(arguments)
+            )
+
+
+def vhost_names(definitions: Mapping[bytes, bytes]) -> set[str]:
+    """The vhosts that definitions belong to."""
+    return {key[1] for key, _ in _parsed(definitions)}
+
+
+def last_queue_number(definitions: Mapping[bytes, bytes]) -> int:
+    """The highest number of a durable queue, 0 if there is none."""
+    numbers = [value["number"] for key, value in _parsed(definitions) if key[0] == _QUEUE]
+    return max(numbers, default=0)
+
+
+def _restore_messages(queue: Queue, recovered: "Recovered") -> None:
+    ids = recovered.messages.get(queue.number)
+    if ids:
+        delivered = recovered.deliveries.get(queue.number, {})
+        queue.backlog = Backlog(ids, frozenset(delivered) if recovered.clean else None)
+
+
+def _parsed(definitions: Mapping[bytes, bytes]) -> Iterator[tuple[list[str], dict[str, Any]]]:
+    for key, value in definitions.items():
+        yield json.loads(key), json.loads(value)
+
+
+def _binding_key(binding: "Binding") -> list[str]:
+    destination = binding.destination
+    kind = _QUEUE if isinstance(destination, Queue) else _EXCHANGE
+    source = binding.source
+    arguments = _encoded(dict(sorted(binding.arguments.items())))
+    return [
+        _BINDING,
+        source.vhost_name,
+        source.name,
+        kind,
+        destination.name,
+        binding.routing_key,
+        arguments,
+    ]
+
+
+def _encoded(table: Table) -> str:
+    return b64encode(encode_table(table)).decode()
+
+
+def _decoded(text: str) -> Table:
+    return decode_table(b64decode(text), 0)[0]

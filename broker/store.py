@@ -1,0 +1,40 @@
+"""The journal as queues see it: where messages are read back from, settled, and paged out to."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from .message import Message, restored
+from .queue import Queue
+
+if TYPE_CHECKING:
+    from ..storage.journal import Journal
+
+
+class JournalStore:
+    """A `Store` on a journal. `next_message_id` gives the ids of messages that come back to
+    memory.
+    """
+
+    __slots__ = ("_journal", "_next_message_id")
+
+    def __init__(self, journal: "Journal", next_message_id: Callable[[], int]):
+        self._journal = journal
+        self._next_message_id = next_message_id
+
+    def load(self, ids: Sequence[int]) -> list[Message]:
+        """Read messages back. Raises Damaged or OSError."""
+        return [
+            restored(self._next_message_id(), stored.message_id, stored.blob)
+            for stored in self._journal.read_many(ids)
+        ]
+
+    def settle(self, queue: Queue, ids: Sequence[int]) -> None:
+        """A queue is done with messages."""
+        if len(ids) == 1:
+            self._journal.settle(queue.number, ids[0])
+        else:
+            self._journal.settle_many(queue.number, ids)
+
+    def keep(self, queue: Queue, message: Message) -> int:
+        """Page a message out: it is on disk, but no restart brings it back."""
+        return self._journal.page((queue.number,), message.address, message.content)
