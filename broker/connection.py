@@ -128,7 +128,7 @@ class Connection:
         self.heartbeats: Heartbeats | None = None
         self._closing_channels: set[int] = set()
         self._rest = b""
-        self._handshake = Handshake(self)
+        self._handshake: Handshake | None = Handshake(self)
         self._deadline: Timer = self._within(
             broker.configuration.connection.handshake_timeout_s, "the handshake took too long"
         )
@@ -238,6 +238,7 @@ class Connection:
             return True
         self.position = 8
         self.state = State.HANDSHAKE
+        assert self._handshake is not None
         self._handshake.start()
         return False
 
@@ -245,6 +246,7 @@ class Connection:
         """The handshake, and what a closing client still sends: only methods on channel 0
         matter.
         """
+        handshake = self._handshake
         while True:
             try:
                 framed = read_frame(data, self.position, self.payload_max)
@@ -260,7 +262,8 @@ class Connection:
                 self._receive_closing(kind, channel, payload)
             elif kind == METHOD and channel == 0:
                 self.method = int.from_bytes(payload[:4])
-                if self._handshake.receive(decode(payload)):
+                assert handshake is not None
+                if handshake.receive(decode(payload)):
                     self._opened()
                     return False
             elif kind != HEARTBEAT:
@@ -447,6 +450,7 @@ class Connection:
     def _forget_channel(self, channel: Channel) -> None:
         del self.channels[channel.number]
         channel.close()
+        del channel.publisher
 
     def close(self, error: AMQPError) -> None:
         """Close the connection because of an error, and wait for the client's answer."""
@@ -502,8 +506,13 @@ class Connection:
         self.finish()
 
     def finish(self) -> None:
-        """Hang up at the end of the turn, whether the client takes the output or not."""
+        """Hang up at the end of the turn, whether the client takes the output or not.
+
+        What refers back to the connection goes: the garbage collector, which comes rarely, must
+        not be needed to free its memory. (The same is why closed channels lose their publisher.)
+        """
         self.finished = True
+        self.heartbeats = self._handshake = None
         self.broker.connections.discard(self)
         self._deadline.cancel()
         self.spent(0)

@@ -69,6 +69,7 @@ class SocketTransport:
                 trio.lowlevel.notify_closing(self._sock)
                 self._sock.close()
             self._server.end_turn()
+            self.connection.transport = _Closed()
 
     async def _read(self) -> str:
         """Feed the connection; return why there is nothing more to read."""
@@ -184,6 +185,15 @@ class SocketTransport:
         self._unsent = memoryview(b"")
         self._why = self._why or str(error)
         self._reading.cancel()
+
+
+class _Closed:
+    """Takes a transport's place at the end, since otherwise it and its connection would hold each
+    other until the garbage collector comes.
+    """
+
+    def flush(self) -> None:
+        """There is no socket any more."""
 
 
 def _shown(address: tuple[object, ...]) -> str:
