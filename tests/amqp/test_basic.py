@@ -82,17 +82,26 @@ def test_confirms_are_the_frames_of_ack_and_nack(channel: int, tag: int, multipl
     )
 
 
-@given(short, text, st.lists(st.tuples(longlong, st.booleans()), max_size=3), text, text)
+@given(short, text, text, text, longlong, st.booleans())
 def test_deliver_frames_are_frames_of_deliver(
-    channel: int, tag: str, deliveries: list[tuple[int, bool]], exchange: str, key: str
+    channel: int, consumer_tag: str, exchange: str, key: str, tag: int, redelivered: bool
 ) -> None:
-    deliver = DeliverFrame(channel, tag.encode(), shortstr(exchange) + shortstr(key))
-    for number, redelivered in deliveries:
-        packed = deliver.pack(deliver.prefix, number, redelivered, deliver.suffix)
-        assert packed == method_frame(
-            channel, BasicDeliver(tag, number, redelivered, exchange, key)
+    address = shortstr(exchange) + shortstr(key)
+    deliver = DeliverFrame(channel, consumer_tag.encode(), len(address))
+    packed = deliver.pack(deliver.prefix, tag, redelivered, address, END)
+    assert packed == method_frame(
+        channel, BasicDeliver(consumer_tag, tag, redelivered, exchange, key)
+    )
+    assert len(packed) == deliver.size
+
+
+def test_one_layout_serves_all_addresses_of_a_length() -> None:
+    deliver = DeliverFrame(1, b"c", 4)
+    for exchange, key in [("x", "k"), ("", "kk"), ("xx", "")]:
+        address = shortstr(exchange) + shortstr(key)
+        assert deliver.pack(deliver.prefix, 7, True, address, END) == method_frame(
+            1, BasicDeliver("c", 7, True, exchange, key)
         )
-        assert len(packed) == deliver.size
 
 
 @given(short, longlong, st.booleans(), text, text, long)
