@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,14 +17,18 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def start() -> Iterator[Start]:
-    """Starts `leveret serve` on a free port, with more flags if given; ends it after the test."""
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts `leveret serve` on a free port and with a data directory of its own, with more flags
+    if given; ends it after the test.
+    """
     processes: list[subprocess.Popen[str]] = []
 
     def start_one(*flags: str) -> "subprocess.Popen[str]":
+        command = [sys.executable, "-P", "-m", "leveret.broker", "serve", "--port", "0"]
+        command += ["--data-dir", str(tmp_path / str(len(processes))), *flags]
         processes.append(
             subprocess.Popen(
-                [sys.executable, "-P", "-m", "leveret.broker", "serve", "--port", "0", *flags],
+                command,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -57,7 +62,7 @@ def test_it_accepts_once_it_says_so_and_stops_when_told(start: Start, stop: sign
 
 def test_a_port_in_use_is_one_line_and_status_1(start: Start) -> None:
     port = ready_line(start()).strip().rpartition(":")[2]
-    second = start("--port", port)
+    second = start("--port", port, "--log-level", "error")
     out, err = second.communicate(timeout=10)
     assert (second.returncode, out) == (1, "")
     assert err == (
@@ -67,7 +72,7 @@ def test_a_port_in_use_is_one_line_and_status_1(start: Start) -> None:
 
 
 def test_a_host_without_an_address_is_one_line_and_status_1(start: Start) -> None:
-    process = start("--host", "no-such-host.invalid")
+    process = start("--host", "no-such-host.invalid", "--log-level", "error")
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (1, "")
     assert err.startswith("leveret: cannot listen on no-such-host.invalid:0: the host's name can't")

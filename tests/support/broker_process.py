@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -40,12 +41,14 @@ class BrokerProcess:
 
 @asynccontextmanager
 async def broker_process(*flags: str, open_files_max: int = 0) -> AsyncIterator[BrokerProcess]:
-    """A broker on a free port, killed at the end if it is still there.
+    """A broker on a free port and with a data directory of its own, killed at the end if it is
+    still there.
 
     `open_files_max` is its limit of file descriptors, 0 for the test's own.
     """
+    directory = tempfile.TemporaryDirectory(prefix="leveret-test-")
     command = [sys.executable, "-P", "-m", "leveret.broker", "serve", "--port", "0"]
-    command += ["--log-level", "error", *flags]
+    command += ["--data-dir", directory.name, "--log-level", "error", *flags]
     if open_files_max:
         command = ["sh", "-c", f'ulimit -n {open_files_max} && exec "$@"', "sh", *command]
     process = await trio.lowlevel.open_process(command, stdout=subprocess.PIPE)
@@ -63,3 +66,4 @@ async def broker_process(*flags: str, open_files_max: int = 0) -> AsyncIterator[
             if process.returncode is None:
                 process.kill()
             await process.wait()
+        directory.cleanup()
