@@ -15,6 +15,8 @@ from .segments import Segment
 # A table of this many owner sets is forgotten, and built anew by those in use.
 _MOST_OWNER_SETS = 65_536
 
+_NO_CHUNK = Chunk(-1)
+
 
 class Place(NamedTuple):
     """The segment a message is in, the owners that remain, its size as a class."""
@@ -87,11 +89,17 @@ class Index:
     def locations(self, ids: Iterable[int]) -> list[int]:
         """For each message segment number << 32 | offset of its block. Raises NoSuchMessage."""
         found: list[int] = []
+        number = -1
+        chunk = self.head
         for message_id in ids:
-            chunk, at = self._find(message_id)
-            if at < 0:
+            if message_id >> CHUNK_BITS != number:
+                number = message_id >> CHUNK_BITS
+                chunk = self.chunks.get(number, _NO_CHUNK)
+            at = chunk.find(message_id & CHUNK_MASK)
+            code = chunk.states[at] if at >= 0 else 0
+            if not code:
                 raise NoSuchMessage(message_id)
-            found.append(chunk.segments[chunk.states[at]].number << 32 | chunk.offsets[at])
+            found.append(chunk.segments[code].number << 32 | chunk.offsets[at])
         return found
 
     def settle(self, owner: int, ids: "array[int]") -> None:

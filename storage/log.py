@@ -9,10 +9,12 @@ while no block is open.
 
 from array import array
 from collections.abc import Sequence
+from functools import cache
+from struct import Struct
 
 from .batch import Write
 from .blocks import Blocks
-from .chunk import CHUNK_BITS, CHUNK_MASK, CHUNK_SIZE, Owners
+from .chunk import CHUNK_BITS, CHUNK_MASK, CHUNK_SIZE, Owners, Route
 from .disk import Buffer, Disk
 from .index import Index
 from .reading import Read
@@ -43,16 +45,23 @@ from .segments import SMALL_SIZE_CLASSES, Segment, size_class
 from .settings import Settings
 
 # Large enough to make what is done per block vanish, small enough to read for one message's sake.
-BLOCK_BYTES = 32 * 1024
+BLOCK_BYTES = 64 * 1024
 
 _MESSAGE = int(Kind.MESSAGE)
 _pack = RECORD.pack
+
+
+@cache
+def _message_start(encoded_size: int) -> Struct:
+    """All of a message record before its blob; kind and flags as one number."""
+    return Struct(f"<IHQ{encoded_size}s")
 
 
 class Log:
     """See the head of this module. `prefix` and `magic` tell one log's files from another's."""
 
     __slots__ = (
+        "_append_part",
         "_append_size",
         "_append_state",
         "_block_first_id",
@@ -104,6 +113,7 @@ class Log:
         self._next_id = next_id
         # The open block: pieces of records behind a blank header; empty if none is open.
         self._parts: list[Buffer] = []
+        self._append_part = self._parts.append
         self._block_start = 0
         self._block_first_id = next_id
         self._block_moved = 0
@@ -154,9 +164,9 @@ class Log:
         that are read back apart from the blob.
         """
         try:
-            code, encoded, size = self._routes[owners]
+            code, pack, encoded, size = self._routes[owners]
         except KeyError:
-            code, encoded, size = self._route(owners)
+            code, pack, encoded, size = self._route(owners)
         size += len(blob) + len(more)
         end = self._end + size
         if end > self._fence or attributes:
@@ -164,10 +174,17 @@ class Log:
         message_id = self._next_id
         self._next_id = message_id + 1
         self._end = end
-        head = _pack(size, _MESSAGE, 0, message_id) + encoded
-        self._parts += (head, blob, more) if more else (head, blob)
+        # One call of a bound method is cheaper than extending the list by a tuple.
+        append_part = self._append_part
+        append_part(pack(size, _MESSAGE, message_id, encoded))
+        append_part(blob)
+        if more:
+            append_part(more)
         self._append_state(code)
-        self._append_size(SMALL_SIZE_CLASSES[size >> 4] if size < 65536 else size_class(size))
+        try:
+            self._append_size(SMALL_SIZE_CLASSES[size])
+        except IndexError:
+            self._append_size(size_class(size))
         return message_id
 
     def _owners(self, numbers: tuple[int, ...]) -> Owners:
@@ -175,10 +192,11 @@ class Log:
             raise ValueError(f"a message has 1 to {MOST_OWNERS} owners, not {len(numbers)}")
         return self.index.owners(numbers)
 
-    def _route(self, numbers: tuple[int, ...]) -> tuple[int, bytes, int]:
+    def _route(self, numbers: tuple[int, ...]) -> Route:
         owners = self._owners(numbers)
         code = self.index.head.code(self._head, owners.full)
-        route = code, owners.encoded, RECORD_SIZE + len(owners.encoded)
+        pack = _message_start(len(owners.encoded)).pack
+        route = code, pack, owners.encoded, RECORD_SIZE + len(owners.encoded)
         self._routes[numbers] = route
         return route
 

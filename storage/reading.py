@@ -23,20 +23,24 @@ from .records import (
 # longer than _GUESS, and read again at its true length if it is.
 _WINDOW = 1 << 20
 _GAP = 1 << 17
-_GUESS = 40 * 1024
+_GUESS = 72 * 1024
 
 _MOVED = int(Kind.MOVED)
 
 
+# A window on a file, and where in it a block begins and ends.
+_Found = tuple[bytes, int, int]
+
+
 def load_block(file: File, name: str, offset: int, salt: int, path: str) -> bytes:
     """One block, read and checked."""
-    (block,) = _load_blocks(file, name, [offset], salt, path)
-    return block
+    ((window, at, end),) = _load_blocks(file, name, [offset], salt, path)
+    return window[at:end]
 
 
 def _load_blocks(
     file: File, name: str, offsets: Sequence[int], salt: int, path: str
-) -> Iterable[bytes]:
+) -> Iterable[_Found]:
     at = 0
     while at < len(offsets):
         start = offsets[at]
@@ -49,13 +53,13 @@ def _load_blocks(
             last += 1
         window = file.pread(offsets[last] - start + _GUESS, start)
         for offset in offsets[at : last + 1]:
-            yield _cut(file, name, window, start, offset, salt, path)
+            yield _find(file, name, window, start, offset, salt, path)
         at = last + 1
 
 
-def _cut(
+def _find(
     file: File, name: str, window: bytes, start: int, offset: int, salt: int, path: str
-) -> bytes:
+) -> _Found:
     at = offset - start
     length = 0
     if at + BLOCK_HEADER_SIZE <= len(window):
@@ -68,7 +72,7 @@ def _cut(
     problem = check_block(window, at, offset, salt)
     if problem:
         raise Damaged(name, offset, problem, path)
-    return window[at : at + length]
+    return window, at, at + length
 
 
 class Read:
@@ -100,20 +104,22 @@ class Read:
         """The messages, in the order asked for. Raises Damaged or OSError."""
         found: dict[int, StoredMessage] = {}
         for location, block in self._blocks:
-            self._pick(block, location, found)
+            self._pick(block, 0, len(block), location, found)
         for number, name, file, offsets in self._files:
             blocks = _load_blocks(file, name, offsets, self._salt, self._path)
-            for offset, block in zip(offsets, blocks, strict=True):
-                self._pick(block, number << 32 | offset, found)
+            for offset, (window, at, end) in zip(offsets, blocks, strict=True):
+                self._pick(window, at, end, number << 32 | offset, found)
         return [found[message_id] for message_id in self._ids]
 
-    def _pick(self, block: bytes, location: int, found: dict[int, StoredMessage]) -> None:
+    def _pick(
+        self, window: bytes, at: int, end: int, location: int, found: dict[int, StoredMessage]
+    ) -> None:
+        """Take from a block what is wanted and what is to be taken from this block."""
         wanted = self._wanted
         unpack = RECORD.unpack_from
-        at = BLOCK_HEADER_SIZE
-        end = len(block)
+        at += BLOCK_HEADER_SIZE
         while at < end:
-            length, kind, _, number = unpack(block, at)
-            if kind <= _MOVED and wanted.get(number) == location:
-                found[number] = stored_message(block, at)
+            length, kind, _, number = unpack(window, at)
+            if wanted.get(number) == location and kind <= _MOVED:
+                found[number] = stored_message(window, at)
             at += length

@@ -105,7 +105,7 @@ class Replay:
             if code < 0:
                 code = self._code(window, at)
             append_code(code)
-            append_size(SMALL_SIZE_CLASSES[length >> 4] if length < 65536 else size_class(length))
+            append_size(SMALL_SIZE_CLASSES[length] if length < 65536 else size_class(length))
             next_id += 1
             at += length
         count = next_id - first

@@ -31,7 +31,8 @@ class Rewriter:
         self._messages: Iterator[tuple[int, Place]] = iter(())
         # Steps since all segments were last looked at; there may be thousands of them.
         self._steps = 0
-        self._stale = False
+        # They have changed since, or were never looked at.
+        self._stale = len(log.segments) > 1
         self.trouble: Damaged | OSError | None = None
         self.rewritten_bytes = 0
 

@@ -21,16 +21,21 @@ def _bounds() -> list[int]:
 _BOUNDS = _bounds()
 assert len(_BOUNDS) <= 256
 
-# For sizes below 64 KiB: the class of size >> 4.
-SMALL_SIZE_CLASSES = bytes(bisect_left(_BOUNDS, (step << 4) + 8) for step in range(4096))
+# The classes of all sizes below 64 KiB.
+SMALL_SIZE_CLASSES = bytes(
+    size_class
+    for size_class, bound in enumerate(_BOUNDS)
+    for _ in range(_BOUNDS[size_class - 1] + 1 if size_class else 0, min(bound, 65535) + 1)
+)
+assert len(SMALL_SIZE_CLASSES) == 65536
 
 TYPICAL_SIZES = [0] + [(_BOUNDS[c - 1] + _BOUNDS[c]) // 2 for c in range(1, len(_BOUNDS))]
 
 
 def size_class(size: int) -> int:
     """The class of a record's size in bytes."""
-    if size < 1 << 16:
-        return SMALL_SIZE_CLASSES[size >> 4]
+    if size < len(SMALL_SIZE_CLASSES):
+        return SMALL_SIZE_CLASSES[size]
     return bisect_left(_BOUNDS, size)
 
 

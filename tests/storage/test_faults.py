@@ -130,7 +130,7 @@ def test_a_full_disk_says_so_if_a_part_of_the_batch_is_on_disk() -> None:
     disk = MemoryDisk()
     journal, _ = open_journal(disk, SMALL)
     journal.append_message((1,), b"x" * 2000)
-    journal.append_message((1,), b"y" * 40_000)
+    journal.append_message((1,), b"y" * 80_000)
     disk.capacity_bytes = disk.used_bytes + 3000
     batch = journal.take_batch()
     assert batch is not None
@@ -141,7 +141,7 @@ def test_a_full_disk_says_so_if_a_part_of_the_batch_is_on_disk() -> None:
     disk.capacity_bytes = 1 << 30
     batch.write_and_sync()
     journal.synced(batch)
-    assert stored(disk.crash(lose_everything)) == [b"x" * 2000, b"y" * 40_000]
+    assert stored(disk.crash(lose_everything)) == [b"x" * 2000, b"y" * 80_000]
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,26 @@ def test_the_index_says_what_a_dictionary_would(
         filled.check()
 
 
+@pytest.mark.parametrize("skipped", [None, 0, 7, 99])
+def test_a_queue_settled_in_order_is_settled_like_any_other(skipped: int | None) -> None:
+    index = Index(10)
+    segment = Segment(1, 0)
+    chunk = index.head
+    one, two = (chunk.code(segment, index.owners((owner,)).full) for owner in (1, 2))
+    for n in range(100):
+        chunk.states.append(two if n == skipped else one)
+        chunk.offsets.append(48)
+        chunk.sizes.append(size_class(20 * n + 20))
+    index.settle(1, array("Q", range(10, 110)))
+    expected = {} if skipped is None else {2: [10 + skipped]}
+    assert {owner: list(ids) for owner, ids in index.by_owner().items()} == expected
+    assert segment.dead == 100 - len(expected)
+    gone = [TYPICAL_SIZES[size_class(20 * n + 20)] for n in range(100) if n != skipped]
+    assert segment.dead_bytes == sum(gone)
+    index.settle(1, array("Q", range(10, 110)))
+    assert segment.dead == 100 - len(expected)
+
+
 def test_moved_messages_are_found_when_all_of_their_chunk_is_gone() -> None:
     index = Index(10 * CHUNK_SIZE)
     segment = Segment(1, 0)
