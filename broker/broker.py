@@ -116,6 +116,11 @@ class Broker:
             self.journal.end_group()
 
     @property
+    def awaits_disk(self) -> bool:
+        """Whether somebody waits for the journal to be durable further than it is."""
+        return bool(self._when_durable)
+
+    @property
     def position(self) -> int:
         """The journal's position behind all that has been done; 0 without a journal."""
         return 0 if self.journal is None else self.journal.position

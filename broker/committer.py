@@ -52,6 +52,11 @@ class Committer:
         self._thread = threading.Thread(target=self._write_batches, name="journal", daemon=True)
         self._thread.start()
 
+    @property
+    def has_work(self) -> bool:
+        """Whether there is something to write that is not being written yet."""
+        return self._journal.has_work
+
     def commit(self) -> None:
         """Have all that was appended written, unless a batch is on its way: then that comes
         next.

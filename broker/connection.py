@@ -121,6 +121,8 @@ class Connection:
         self.touched = False
         self.finished = False
         """Nothing more will be sent or read: hang up."""
+        self.held = b""
+        """A reply that waits for the disk; nothing more is taken from the client meanwhile."""
         self.blocked = False
         """An alarm holds, and it has published meanwhile: it is not read from."""
         self.stalled: list[Consumer] = []
@@ -150,6 +152,19 @@ class Connection:
             self.touched = True
             self.broker.touched.append(self)
 
+    def hold(self, reply: bytes, position: int) -> None:
+        """Keep a reply back, and whatever the client sends after it, until the journal is durable
+        up to `position`.
+        """
+        self.held = reply
+        self.broker.when_durable(position, self._go_on)
+
+    def _go_on(self) -> None:
+        reply, self.held = self.held, b""
+        if self.state is State.OPEN:
+            self.send(reply)
+            self.receive(b"")
+
     def drained(self) -> None:
         """The output has been sent: consumers that waited for room can go on."""
         if self.heartbeats is not None:
@@ -167,6 +182,9 @@ class Connection:
             self.heartbeats.heard = True
         if self._rest:
             data = self._rest + data
+        if self.held:
+            self._rest = data
+            return
         self.position = 0
         while not self.finished:
             try:
@@ -293,8 +311,8 @@ class Connection:
             kind, number, payload, at = framed
             self.position = at
             self._receive_frame(kind, number, payload)
-            if self.state is not State.OPEN:
-                return False
+            if self.held or self.state is not State.OPEN:
+                return bool(self.held)
         self.position = at
         return True
 
@@ -391,6 +409,8 @@ class Connection:
         """All alarms are over."""
         if not self.blocked:
             return
+        self.held = b""
+        """A reply that waits for the disk; nothing more is taken from the client meanwhile."""
         self.blocked = False
         if self.heartbeats is not None:
             self.heartbeats.heard = True

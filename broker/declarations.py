@@ -1,6 +1,7 @@
 """The methods of the classes exchange and queue, as functions of a channel and a method."""
 
 from ..amqp.errors import NotFound
+from ..amqp.frames import method_frame
 from ..amqp.methods import (
     ExchangeBind,
     ExchangeBindOk,
@@ -35,7 +36,14 @@ def _name(text: str) -> str:
 
 
 def _answer(channel: Channel, nowait: bool, reply: Method) -> None:
-    if not nowait:
+    """Reply unless that is not wanted; not before what is durable about it is on disk."""
+    if nowait:
+        return
+    connection = channel.connection
+    position = connection.broker.definitions.position
+    if position > connection.broker.durable:
+        connection.hold(method_frame(channel.number, reply), position)
+    else:
         channel.send(reply)
 
 

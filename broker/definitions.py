@@ -30,6 +30,8 @@ class Definitions:
     def __init__(self, journal: "Journal | None"):
         self.journal = journal
         self._next_queue_number = count(1)
+        self.position = 0
+        """The journal's position behind the last change."""
 
     def next_queue_number(self) -> int:
         """A number that no queue has had since the broker started, nor a durable one before."""
@@ -87,10 +89,12 @@ class Definitions:
     def _define(self, key: list[str], value: dict[str, Any]) -> None:
         if self.journal is not None:
             self.journal.define(json.dumps(key).encode(), json.dumps(value).encode())
+            self.position = self.journal.position
 
     def _undefine(self, key: list[str]) -> None:
         if self.journal is not None:
             self.journal.undefine(json.dumps(key).encode())
+            self.position = self.journal.position
 
 
 def restore(vhosts: "dict[str, VirtualHost]", recovered: "Recovered") -> None:

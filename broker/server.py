@@ -33,6 +33,8 @@ _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _ACCEPT_PAUSE_S = 0.1
 DISK_CHECK_S = 5.0
 UNWRITTEN_MAX_BYTES = 32 << 20
+LAZY_MAX_BYTES = 1 << 20
+COMMIT_DELAY_S = 0.1
 
 
 async def serve(configuration: Configuration, *, ready: Callable[[str, int], None]) -> None:
@@ -106,6 +108,7 @@ class Server:
             self._committer = Committer(
                 journal, self._synced, self._disk_full, self._journal_failed
             )
+        self._commit_is_due = False
         self._disk_is_full = False
         self.failure: JournalError | None = None
         """Why the broker had to stop, if the journal was the reason."""
@@ -137,7 +140,7 @@ class Server:
         for connection in broker.take_touched():
             connection.transport.flush()
         if self._committer is not None:
-            self._committer.commit()
+            self._commit(self._committer)
         if broker.dirty or broker.touched:
             self._work.set()
 
@@ -179,6 +182,22 @@ class Server:
     async def may_go_on(self) -> None:
         """Wait until the disk has caught up a bit, or an alarm has been cleared."""
         await self._go_on.wait()
+
+    def _commit(self, committer: Committer) -> None:
+        """Have the journal written at once if somebody waits for it or there is much to write, else
+        soon: what nobody waits for (acknowledgements above all) shares the syncs of the rest.
+        """
+        broker = self.broker
+        if broker.awaits_disk or broker.position - broker.durable > LAZY_MAX_BYTES:
+            committer.commit()
+        elif not self._commit_is_due and committer.has_work:
+            self._commit_is_due = True
+            broker.timers.at(broker.timers.now + COMMIT_DELAY_S, self._commit_late)
+
+    def _commit_late(self) -> None:
+        self._commit_is_due = False
+        if self._committer is not None:
+            self._committer.commit()
 
     def _release_publishers(self) -> None:
         for connection in self.broker.connections:

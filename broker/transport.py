@@ -93,7 +93,7 @@ class SocketTransport:
             size = LARGE_READ_BYTES if connection.lacks_bytes > READ_BYTES // 2 else READ_BYTES
             if min(self._answered_bytes, connection.output_bytes) > ANSWERS_MAX_BYTES:
                 await self._written.wait()
-            elif connection.blocked or server.disk_is_behind:
+            elif connection.blocked or connection.held or server.disk_is_behind:
                 await server.may_go_on()
             elif connection.congested():
                 await self._pause()
