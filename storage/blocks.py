@@ -78,6 +78,5 @@ class Blocks:
         self._files.pop(number, None)
 
     def close(self) -> None:
-        for file in self._files.values():
-            file.close()
+        """Let go of the files; they close when no read needs them any more."""
         self._files.clear()

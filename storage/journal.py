@@ -10,12 +10,13 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
-from .batch import Batch, Writer
+from .batch import Batch, Write, Writer
 from .chunk import Owners
 from .disk import Disk, Space
 from .errors import JournalFailed
 from .log import Log
 from .pages import FIRST_PAGED_ID, Pages
+from .pages import PREFIX as PAGE_PREFIX
 from .reading import Read
 from .records import (
     BLOCK_HEADER_SIZE,
@@ -25,6 +26,7 @@ from .records import (
     Kind,
     StoredMessage,
     numbers_to_bytes,
+    segment_name,
     walk,
 )
 from .rewriting import Rewriter
@@ -207,16 +209,18 @@ class Journal(Log):
             raise RuntimeError("a group is open")
         self._flush_settled()
         unlinks: list[str] = []
+        page_writes: list[Write] = []
         if reclaim:
             idle = not self.unwritten and not self.pages.unwritten
             self._rewriter.step(idle=idle)
-            self.pages.rewriter.step(idle=idle)
             unlinks = self.trim()
             if unlinks:
                 self.append_record(Kind.TRIMMED, self.oldest.number)
-            unlinks += self.pages.trim()
+            if self.pages.segments:
+                self.pages.rewriter.step(idle=idle)
+                unlinks += self.pages.trim()
+                page_writes = self.pages.take_writes()
         log_writes = self.take_writes()
-        page_writes = self.pages.take_writes()
         if not log_writes and not page_writes and not unlinks:
             return None
         self._flight = Batch(
@@ -315,7 +319,8 @@ class Journal(Log):
     def close(self, *, clean: bool = True) -> None:
         """Write what is left, mark a clean stop, give the directory free.
 
-        Without `clean`, or after a failure, nothing is written. No batch may be in flight.
+        Without `clean`, or after a failure, nothing is written. No batch may be in flight. Reads
+        that were prepared can still be run.
         """
         try:
             if clean and self.failure is None:
@@ -345,6 +350,10 @@ class Journal(Log):
             size, crc = save_snapshot(self.disk, self._state, self.next_id)
         self.append_record(Kind.STOPPED, size, U32.pack(crc))
         self._write_now()
+        for number in self.pages.segments:
+            name = segment_name(PAGE_PREFIX, number)
+            if name in self.disk.names():
+                self.disk.unlink(name)
 
 
 def _split(ids: Iterable[int]) -> "tuple[array[int], array[int]]":

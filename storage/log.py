@@ -204,22 +204,22 @@ class Log:
         self, owners: tuple[int, ...], blob: bytes, more: bytes, attributes: bytes
     ) -> int:
         encoded = self._owners(owners).encoded
+        flags = 0
         if attributes:
             encoded += U16.pack(len(attributes)) + attributes
+            flags = ATTRIBUTES
         size = RECORD_SIZE + len(encoded) + len(blob) + len(more)
         if size > GREATEST_RECORD_SIZE:
             raise ValueError(f"a message of {size} bytes is too large to be stored")
         if self._end + size > self._fence:
             self._make_room(size)
-        code = self._route(owners)[0]
+        if not attributes:
+            return self.append_message(owners, blob, more)
         message_id = self._next_id
         self._next_id = message_id + 1
         self._end += size
-        flags = ATTRIBUTES if attributes else 0
-        self._parts += (_pack(size, _MESSAGE, flags, message_id) + encoded, blob)
-        if more:
-            self._parts.append(more)
-        self._append_state(code)
+        self._parts += (_pack(size, _MESSAGE, flags, message_id) + encoded, blob, more)
+        self._append_state(self._route(owners)[0])
         self._append_size(size_class(size))
         return message_id
 
@@ -346,9 +346,7 @@ class Log:
     def trim(self) -> list[str]:
         """Forget the oldest segments if nothing in them lives; return the names of their files."""
         names: list[str] = []
-        for segment in list(self.segments.values()):
-            if segment is self._head or not segment.empty:
-                break
+        while len(self.segments) > 1 and (segment := self.oldest).empty:
             del self.segments[segment.number]
             self._blocks.forget(segment.number)
             names.append(segment_name(self._prefix, segment.number))

@@ -49,7 +49,7 @@ def test_pages_cost_no_sync() -> None:
     assert journal.statistics().page_bytes > 400_000
 
 
-def test_pages_go_as_they_empty_and_when_the_journal_is_opened() -> None:
+def test_pages_go_as_they_empty_when_stopped_and_when_opened() -> None:
     disk = MemoryDisk()
     journal, _ = open_journal(disk, SMALL)
     ids = [journal.page((1,), bytes(1000)) for _ in range(1000)]
@@ -58,7 +58,10 @@ def test_pages_go_as_they_empty_and_when_the_journal_is_opened() -> None:
     journal.settle_many(1, ids[:500])
     sync(journal)
     assert len(pages(disk)) <= full // 2 + 1
+    left = disk.files()
     journal.close()
+    assert not pages(disk)
+    disk = MemoryDisk(left)
     assert pages(disk)
     _, recovered = open_journal(disk, SMALL)
     assert not pages(disk)
