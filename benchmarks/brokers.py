@@ -114,7 +114,8 @@ class Leveret(Broker):
     def _prepare(self) -> tuple[list[str], dict[str, str]]:
         directory = str(self._directory)
         options = [option.replace("{directory}", directory) for option in self._options]
-        command = [str(self._executable), "serve", "--host", HOST, "--port", "0", *options]
+        command = [str(self._executable), "serve", "--host", HOST, "--port", "0"]
+        command += ["--data-dir", f"{directory}/data", *options]
         return command, {**os.environ, "HOME": directory}
 
     def _listening_port(self) -> int | None:
