@@ -24,6 +24,7 @@ from .records import (
     BLOCK_HEADER_SIZE,
     GREATEST_RECORD_SIZE,
     LEAST_MESSAGE_SIZE,
+    MOST_ATTRIBUTES,
     MOST_OWNERS,
     OPEN,
     RECORD,
@@ -153,6 +154,7 @@ class Log:
 
     @property
     def next_id(self) -> int:
+        """The id of the message to come: all that are stored are below it."""
         return self._next_id
 
     def append_message(
@@ -160,8 +162,8 @@ class Log:
     ) -> int:
         """Append a message (`blob` followed by `more`) that belongs to `owners`; return its id.
 
-        The owners, u32 numbers, must be distinct, and at least one. `attributes` are up to 64 KiB
-        that are read back apart from the blob.
+        The owners, u32 numbers, must be distinct, and at least one. `attributes` are at most 65535
+        bytes that are read back apart from the blob.
         """
         try:
             code, pack, encoded, size = self._routes[owners]
@@ -206,6 +208,8 @@ class Log:
         encoded = self._owners(owners).encoded
         flags = 0
         if attributes:
+            if len(attributes) > MOST_ATTRIBUTES:
+                raise ValueError(f"{len(attributes)} bytes of attributes are too many")
             encoded += U16.pack(len(attributes)) + attributes
             flags = ATTRIBUTES
         size = RECORD_SIZE + len(encoded) + len(blob) + len(more)

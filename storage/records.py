@@ -91,6 +91,7 @@ LEAST_MESSAGE_SIZE = RECORD_SIZE + U16.size + U32.size
 # Offsets and lengths are 32 bits; a segment is closed long before that.
 GREATEST_RECORD_SIZE = (1 << 32) - (1 << 29)
 MOST_OWNERS = (1 << 16) - 1
+MOST_ATTRIBUTES = (1 << 16) - 1
 
 SYNCED = 1
 OPEN = 2
