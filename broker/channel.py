@@ -78,8 +78,8 @@ class Channel:
                     break
                 delivery = take(tag, None)
                 if delivery is None:
-                    self.connection.method = BASIC_ACK
-                    self.connection.position = at + SETTLE_BYTES
+                    self.connection.receiver.method = BASIC_ACK
+                    self.connection.receiver.position = at + SETTLE_BYTES
                     raise PreconditionFailed(f"unknown delivery tag {tag}")
                 settled.append(delivery)
                 at += SETTLE_BYTES

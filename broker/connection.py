@@ -1,59 +1,39 @@
-"""A connection: bytes in, bytes out, and everything in between that is not one channel's business.
+"""A connection: one client's session, from the handshake to the last byte.
 
-Strategy. `receive` takes what a socket gave and handles every complete frame in it. Once the
-connection is open, whole messages and runs of acknowledgements are handed to their channel straight
-from the buffer; all other frames are cut out and decoded one by one. What is to be sent collects in
-`output`, which the edge sends at the end of the turn. This is the one place where errors become
-channel.close or connection.close.
+What a client sends is taken apart by its `Receiver`; what is to be sent to it collects in `output`,
+which the edge sends at the end of the turn. This is the one place where errors become channel.close
+or connection.close.
 """
 
 import logging
-from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
-from ..amqp.basic import BASIC_ACK, BASIC_PUBLISH
 from ..amqp.errors import (
     AMQPError,
-    ChannelFault,
     FrameError,
     HardError,
     InternalError,
     LoginRefused,
-    NotAllowed,
     SoftError,
-    UnexpectedFrame,
 )
 from ..amqp.fields import Table
 from ..amqp.frames import (
     FRAME_MIN_BYTES,
-    HEARTBEAT,
-    METHOD,
-    METHOD_HEAD,
-    PROTOCOL_HEADER,
     method_frame,
-    read_frame,
 )
 from ..amqp.methods import (
     ChannelClose,
-    ChannelCloseOk,
-    ChannelOpen,
-    ChannelOpenOk,
     ConnectionBlocked,
     ConnectionClose,
     ConnectionCloseOk,
     ConnectionUnblocked,
-    ConnectionUpdateSecret,
-    ConnectionUpdateSecretOk,
-    Method,
-    decode,
-    method_ids,
 )
-from . import commands
 from .channel import Channel
-from .handshake import ACCEPTED_HEADERS, Handshake, HandshakeFailed
+from .handshake import HandshakeFailed
 from .heartbeats import Heartbeats
 from .log import fields
 from .queue import Queue
+from .receiver import Receiver, State
 from .timers import Timer
 
 if TYPE_CHECKING:
@@ -80,16 +60,6 @@ class Transport(Protocol):
         """
 
 
-class State(Enum):
-    """Where a connection is in its life."""
-
-    HEADER = "waiting for the protocol header"
-    HANDSHAKE = "opening"
-    OPEN = "open"
-    CLOSING = "close sent, waiting for close-ok"
-    CLOSED = "closed"
-
-
 class Connection:
     """The session of one client."""
 
@@ -110,12 +80,7 @@ class Connection:
         self.exclusive_queues: dict[Queue, None] = {}
         self.channel_max = 0
         self.payload_max = HANDSHAKE_PAYLOAD_MAX
-        self.position = 0
-        """Where in the received data the frame after the current one starts."""
-        self.method = 0
-        """Class and method id, as one number, of what is being handled."""
-        self.number = 0
-        """The channel number of what is being handled."""
+        self.receiver = Receiver(self)
         self.output: list[bytes] = []
         self.output_bytes = 0
         self.touched = False
@@ -128,9 +93,8 @@ class Connection:
         self.stalled: list[Consumer] = []
         """Consumers that wait until there is room in the output."""
         self.heartbeats: Heartbeats | None = None
-        self._closing_channels: set[int] = set()
-        self._rest = b""
-        self._handshake: Handshake | None = Handshake(self)
+        self.closing_channels: set[int] = set()
+        """Channels that leveret has closed and the client has not confirmed yet."""
         self._deadline: Timer = self._within(
             broker.configuration.connection.handshake_timeout_s, "the handshake took too long"
         )
@@ -180,26 +144,25 @@ class Connection:
         """Handle every complete frame in what has come; keep the rest for the next time."""
         if self.heartbeats is not None:
             self.heartbeats.heard = True
-        if self._rest:
-            data = self._rest + data
-        if self.held:
-            self._rest = data
-            return
-        self.position = 0
-        while not self.finished:
-            try:
-                if self._receive(data):
-                    break
-            except SoftError as error:
+        self.receiver.receive(data)
+
+    def fail(self, error: Exception) -> None:
+        """Turn an error in handling a frame into what the client gets to know of it."""
+        match error:
+            case SoftError():
                 self._close_channel(error)
-            except HardError as error:
+            case HardError():
                 self.close(error)
-            except HandshakeFailed as failure:
-                self._drop_later(str(failure))
-            except Exception:
-                log.exception("internal error", extra=fields(connection=self.name))
+            case HandshakeFailed():
+                self._drop_later(str(error))
+            case _:
+                log.error("internal error", exc_info=error, extra=fields(connection=self.name))
                 self.close(InternalError("internal error"))
-        self._rest = data[self.position :] if self.position < len(data) else b""
+
+    @property
+    def lacks_bytes(self) -> int:
+        """How much of an incomplete frame is being held: a large one wants larger reads."""
+        return self.receiver.kept_bytes
 
     def congested(self) -> bool:
         """Whether it publishes faster than the consumers of its queues take, and should slow down.
@@ -221,182 +184,6 @@ class Connection:
             for queue in channel.publisher.last_queues
         )
 
-    @property
-    def lacks_bytes(self) -> int:
-        """How much of an incomplete frame is being held: a large one wants larger reads."""
-        return len(self._rest)
-
-    def _receive(self, data: bytes) -> bool:
-        """Handle frames from `position` on; False if it must be called again, in a new state."""
-        match self.state:
-            case State.OPEN:
-                return self._receive_open(data)
-            case State.HEADER:
-                return self._receive_header(data)
-            case State.CLOSED:
-                self.position = len(data)
-                return True
-            case _:
-                return self._receive_control(data)
-
-    def _receive_header(self, data: bytes) -> bool:
-        header = data[:8]
-        if len(header) < 8 and PROTOCOL_HEADER.startswith(header):
-            return True
-        if header not in ACCEPTED_HEADERS:
-            if len(header) < 8 and any(known.startswith(header) for known in ACCEPTED_HEADERS):
-                return True
-            log.warning(
-                "not an AMQP 0-9-1 client",
-                extra=fields(connection=self.name, sent=repr(header), hint=_hint(header)),
-            )
-            self.send(PROTOCOL_HEADER)
-            self.state = State.CLOSED
-            self.finish()
-            return True
-        self.position = 8
-        self.state = State.HANDSHAKE
-        assert self._handshake is not None
-        self._handshake.start()
-        return False
-
-    def _receive_control(self, data: bytes) -> bool:
-        """The handshake, and what a closing client still sends: only methods on channel 0
-        matter.
-        """
-        handshake = self._handshake
-        while True:
-            try:
-                framed = read_frame(data, self.position, self.payload_max)
-            except HardError:
-                if self.state is State.CLOSING:
-                    self.position = len(data)
-                    return True
-                raise
-            if framed is None:
-                return True
-            kind, channel, payload, self.position = framed
-            if self.state is State.CLOSING:
-                self._receive_closing(kind, channel, payload)
-            elif kind == METHOD and channel == 0:
-                self.method = int.from_bytes(payload[:4])
-                assert handshake is not None
-                if handshake.receive(decode(payload)):
-                    self._opened()
-                    return False
-            elif kind != HEARTBEAT:
-                raise HandshakeFailed("unexpected frame in the handshake")
-
-    def _receive_open(self, data: bytes) -> bool:
-        at, last_head = self.position, len(data) - METHOD_HEAD.size
-        channels = self.channels
-        while True:
-            if at <= last_head:
-                kind, number, _, method = METHOD_HEAD.unpack_from(data, at)
-                channel = channels.get(number)
-                if channel is not None and kind == METHOD and not channel.publisher.assembling:
-                    start, self.number = at, number
-                    if method == BASIC_PUBLISH:
-                        at = channel.publisher.receive(data, at)
-                        if at == start:
-                            break
-                    elif method == BASIC_ACK:
-                        at = channel.receive_acks(data, at)
-                    if at != start:
-                        self.position = at
-                        continue
-            framed = read_frame(data, at, self.payload_max)
-            if framed is None:
-                break
-            kind, number, payload, at = framed
-            self.position = at
-            self._receive_frame(kind, number, payload)
-            if self.held or self.state is not State.OPEN:
-                return bool(self.held)
-        self.position = at
-        return True
-
-    def _receive_frame(self, kind: int, number: int, payload: bytes) -> None:
-        self.number = number
-        self.method = int.from_bytes(payload[:4]) if kind == METHOD else 0
-        if kind == HEARTBEAT:
-            return
-        if number == 0:
-            self._receive_connection_method(kind, payload)
-            return
-        channel = self.channels.get(number)
-        if channel is None:
-            self._receive_without_channel(kind, number, payload)
-        elif channel.publisher.assembling:
-            channel.publisher.receive_frame(kind, payload)
-        elif kind != METHOD:
-            raise UnexpectedFrame("expected method frame, got non method frame instead", at=(0, 0))
-        else:
-            self._receive_channel_method(channel, decode(payload))
-
-    def _receive_channel_method(self, channel: Channel, call: Method) -> None:
-        match call:
-            case ChannelOpen():
-                raise ChannelFault("second 'channel.open' seen")
-            case ChannelClose():
-                self._forget_channel(channel)
-                channel.send(ChannelCloseOk())
-            case _:
-                commands.run(channel, call)
-
-    def _receive_without_channel(self, kind: int, number: int, payload: bytes) -> None:
-        """A frame for a channel that is not open, or that leveret has closed and the client not
-        yet.
-        """
-        if number in self._closing_channels:
-            if kind == METHOD:
-                self._receive_closing_channel(number, payload)
-            return
-        if kind != METHOD:
-            raise ChannelFault("expected 'channel.open'", at=(0, 0))
-        if not isinstance(decode(payload), ChannelOpen):
-            raise ChannelFault("expected 'channel.open'")
-        if len(self.channels) >= self.channel_max:
-            raise NotAllowed(
-                f"number of channels opened ({len(self.channels)}) has reached the negotiated"
-                f" channel_max ({self.channel_max})",
-                at=(0, 0),
-            )
-        channel = self.channels[number] = Channel(self, number)
-        channel.send(ChannelOpenOk())
-
-    def _receive_closing_channel(self, number: int, payload: bytes) -> None:
-        match decode(payload):
-            case ChannelCloseOk():
-                self._closing_channels.discard(number)
-            case ChannelClose():
-                self.send(method_frame(number, ChannelCloseOk()))
-            case ChannelOpen():
-                raise ChannelFault("second 'channel.open' seen")
-            case _:
-                pass
-
-    def _receive_connection_method(self, kind: int, payload: bytes) -> None:
-        if kind != METHOD:
-            raise UnexpectedFrame("expected method frame, got non method frame instead", at=(0, 0))
-        match decode(payload):
-            case ConnectionClose() as close:
-                self._client_closed(close)
-            case ConnectionUpdateSecret():
-                self.send(method_frame(0, ConnectionUpdateSecretOk()))
-            case _:
-                raise ChannelFault("unexpected method in connection state running")
-
-    def _receive_closing(self, kind: int, channel: int, payload: bytes) -> None:
-        if kind != METHOD or channel != 0 or len(payload) < 4:
-            return
-        ids = (int.from_bytes(payload[:2]), int.from_bytes(payload[2:4]))
-        if ids == method_ids(ConnectionClose):
-            self.send(method_frame(0, ConnectionCloseOk()))
-        elif ids == method_ids(ConnectionCloseOk):
-            self.state = State.CLOSED
-            self.finish()
-
     def block(self) -> None:
         """It publishes during an alarm: stop reading from it, and say so if it wants to know."""
         if self.blocked:
@@ -409,8 +196,6 @@ class Connection:
         """All alarms are over."""
         if not self.blocked:
             return
-        self.held = b""
-        """A reply that waits for the disk; nothing more is taken from the client meanwhile."""
         self.blocked = False
         if self.heartbeats is not None:
             self.heartbeats.heard = True
@@ -431,7 +216,7 @@ class Connection:
         """Begin to send and expect heartbeats; 0 turns them off."""
         self.heartbeats = Heartbeats(self, interval_s)
 
-    def _opened(self) -> None:
+    def opened(self) -> None:
         self._deadline.cancel()
         self.state = State.OPEN
         log.info(
@@ -454,20 +239,23 @@ class Connection:
 
     def _close_channel(self, error: SoftError) -> None:
         """Close the channel that was being served when the error came up."""
-        number = self.number
-        class_id, method_id = error.at or (self.method >> 16, self.method & 0xFFFF)
+        number = self.receiver.number
+        class_id, method_id = error.at or (
+            self.receiver.method >> 16,
+            self.receiver.method & 0xFFFF,
+        )
         log.warning(
             "channel closed",
             extra=fields(connection=self.name, channel=number, reason=error.reply_text),
         )
         channel = self.channels.get(number)
         if channel is not None:
-            self._forget_channel(channel)
-        self._closing_channels.add(number)
+            self.forget_channel(channel)
+        self.closing_channels.add(number)
         close = ChannelClose(error.code, error.reply_text, class_id, method_id)
         self.send(method_frame(number, close))
 
-    def _forget_channel(self, channel: Channel) -> None:
+    def forget_channel(self, channel: Channel) -> None:
         del self.channels[channel.number]
         channel.close()
         del channel.publisher
@@ -477,7 +265,10 @@ class Connection:
         if self.state in (State.CLOSING, State.CLOSED):
             return
         log.warning("closed", extra=fields(connection=self.name, reason=error.reply_text))
-        class_id, method_id = error.at or (self.method >> 16, self.method & 0xFFFF)
+        class_id, method_id = error.at or (
+            self.receiver.method >> 16,
+            self.receiver.method & 0xFFFF,
+        )
         self._release()
         self.send(
             method_frame(0, ConnectionClose(error.code, error.reply_text, class_id, method_id))
@@ -496,7 +287,7 @@ class Connection:
         elif self.state is not State.CLOSING:
             self.lost(error.explanation)
 
-    def _client_closed(self, close: ConnectionClose) -> None:
+    def client_closed(self, close: ConnectionClose) -> None:
         log.info(
             "closed by client",
             extra=fields(connection=self.name, code=close.reply_code, text=close.reply_text),
@@ -542,21 +333,10 @@ class Connection:
         sent).
         """
         for channel in list(self.channels.values()):
-            self._forget_channel(channel)
-        self._closing_channels.clear()
+            self.forget_channel(channel)
+        self.closing_channels.clear()
         for queue in list(self.exclusive_queues):
             self.vhost.delete_queue(queue)
         self.stalled.clear()
         if self.heartbeats is not None:
             self.heartbeats.stop()
-
-
-def _hint(header: bytes) -> str:
-    """What a wrong protocol header most likely is."""
-    if header.startswith(b"\x16\x03"):
-        return "this is TLS; the port speaks plain AMQP"
-    if header[:4] in (b"GET ", b"POST", b"PUT ", b"HEAD"):
-        return "this is HTTP; the port speaks AMQP"
-    if header.startswith(b"AMQP"):
-        return "another version of AMQP; leveret speaks 0-9-1"
-    return "leveret speaks AMQP 0-9-1"

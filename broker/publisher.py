@@ -222,7 +222,7 @@ class Publisher:
         """Publish a message that wants more than enqueuing, behind those that came before it."""
         self._enqueue(route, before)
         before.clear()
-        self._channel.connection.position = position
+        self._channel.connection.receiver.position = position
         self._publish(route, message, asked)
         if self.confirms is not None:
             self._confirm(1, stored=message.stored != 0)
@@ -279,7 +279,8 @@ class Publisher:
         check_head(METHOD, self._number, behind - at - OVERHEAD_BYTES, connection.payload_max)
         if behind > len(data):
             return None
-        connection.method, connection.position = BASIC_PUBLISH, behind
+        receiver = connection.receiver
+        receiver.method, receiver.position = BASIC_PUBLISH, behind
         frame = data[at:behind]
         if frame[-1] != END:
             raise bad_end(METHOD, frame[HEAD.size : -1], frame[-1])
@@ -335,7 +336,7 @@ class Publisher:
         """Take one frame of a message that does not come in one piece."""
         assembly = self._assembly
         assert assembly is not None
-        self._channel.connection.method = BASIC_PUBLISH
+        self._channel.connection.receiver.method = BASIC_PUBLISH
         content = assembly.receive(kind, payload)
         if content is None:
             return
@@ -361,7 +362,7 @@ class Publisher:
 
     def _publish(self, route: Route, message: Message, asked: int) -> None:
         """Route and enqueue one message, minding all that it asks for."""
-        self._channel.connection.method = BASIC_PUBLISH
+        self._channel.connection.receiver.method = BASIC_PUBLISH
         keys = [route.routing_key]
         if asked == SPECIAL:
             keys += apply_special_properties(self._channel, message)

@@ -1,0 +1,283 @@
+"""What a client sends, from bytes to calls: the protocol header, the handshake, frames, methods.
+
+Strategy. Every complete frame in what came is handled at once. Once the connection is open, whole
+messages and runs of acknowledgements are handed to their channel straight from the buffer; all
+other frames are cut out and decoded one by one. Errors are raised here and below; the connection
+decides what they mean.
+"""
+
+import logging
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from ..amqp.basic import BASIC_ACK, BASIC_PUBLISH
+from ..amqp.errors import ChannelFault, HardError, NotAllowed, UnexpectedFrame
+from ..amqp.frames import (
+    HEARTBEAT,
+    METHOD,
+    METHOD_HEAD,
+    PROTOCOL_HEADER,
+    method_frame,
+    read_frame,
+)
+from ..amqp.methods import (
+    ChannelClose,
+    ChannelCloseOk,
+    ChannelOpen,
+    ChannelOpenOk,
+    ConnectionClose,
+    ConnectionCloseOk,
+    ConnectionUpdateSecret,
+    ConnectionUpdateSecretOk,
+    Method,
+    decode,
+    method_ids,
+)
+from . import commands
+from .channel import Channel
+from .handshake import ACCEPTED_HEADERS, Handshake, HandshakeFailed
+from .log import fields
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+log = logging.getLogger("leveret.connection")
+
+
+class State(Enum):
+    """Where a connection is in its life."""
+
+    HEADER = "waiting for the protocol header"
+    HANDSHAKE = "opening"
+    OPEN = "open"
+    CLOSING = "close sent, waiting for close-ok"
+    CLOSED = "closed"
+
+
+class Receiver:
+    """The input of one connection, and what of it is being handled."""
+
+    __slots__ = ("_connection", "_handshake", "_rest", "method", "number", "position")
+
+    def __init__(self, connection: "Connection"):
+        self._connection = connection
+        self._handshake: Handshake | None = None
+        self._rest = b""
+        self.position = 0
+        """Where in the received data the frame after the current one starts."""
+        self.method = 0
+        """Class and method id, as one number, of what is being handled."""
+        self.number = 0
+        """The channel number of what is being handled."""
+
+    @property
+    def kept_bytes(self) -> int:
+        """How much of what has come is kept until more comes."""
+        return len(self._rest)
+
+    def receive(self, data: bytes) -> None:
+        """Handle every complete frame in what has come; keep the rest for the next time."""
+        connection = self._connection
+        if self._rest:
+            data = self._rest + data
+        if connection.held:
+            self._rest = data
+            return
+        self.position = 0
+        while not connection.finished:
+            try:
+                if self._receive(data):
+                    break
+            except Exception as error:
+                connection.fail(error)
+        self._rest = data[self.position :] if self.position < len(data) else b""
+
+    def _receive(self, data: bytes) -> bool:
+        """Handle frames from `position` on; False if it must be called again, in a new state."""
+        match self._connection.state:
+            case State.OPEN:
+                return self._receive_open(data)
+            case State.HEADER:
+                return self._receive_header(data)
+            case State.HANDSHAKE:
+                return self._receive_handshake(data)
+            case State.CLOSING:
+                return self._receive_closing(data)
+            case State.CLOSED:
+                self.position = len(data)
+                return True
+
+    # --- before and after the connection is open ----------------------------------------------
+
+    def _receive_header(self, data: bytes) -> bool:
+        connection, header = self._connection, data[:8]
+        if len(header) < 8 and any(known.startswith(header) for known in ACCEPTED_HEADERS):
+            return True
+        if header not in ACCEPTED_HEADERS:
+            log.warning(
+                "not an AMQP 0-9-1 client",
+                extra=fields(connection=connection.name, sent=repr(header), hint=_hint(header)),
+            )
+            connection.send(PROTOCOL_HEADER)
+            connection.state = State.CLOSED
+            connection.finish()
+            return True
+        self.position = 8
+        connection.state = State.HANDSHAKE
+        self._handshake = Handshake(connection)
+        self._handshake.start()
+        return False
+
+    def _receive_handshake(self, data: bytes) -> bool:
+        connection, handshake = self._connection, self._handshake
+        assert handshake is not None
+        while True:
+            framed = read_frame(data, self.position, connection.payload_max)
+            if framed is None:
+                return True
+            kind, channel, payload, self.position = framed
+            if kind == METHOD and channel == 0:
+                self.method = int.from_bytes(payload[:4])
+                if handshake.receive(decode(payload)):
+                    self._handshake = None
+                    connection.opened()
+                    return False
+            elif kind != HEARTBEAT:
+                raise HandshakeFailed("unexpected frame in the handshake")
+
+    def _receive_closing(self, data: bytes) -> bool:
+        """After connection.close: nothing matters any more but close and close-ok."""
+        connection = self._connection
+        while connection.state is State.CLOSING:
+            try:
+                framed = read_frame(data, self.position, connection.payload_max)
+            except HardError:
+                self.position = len(data)
+                return True
+            if framed is None:
+                return True
+            kind, channel, payload, self.position = framed
+            if kind != METHOD or channel != 0 or len(payload) < 4:
+                continue
+            ids = (int.from_bytes(payload[:2]), int.from_bytes(payload[2:4]))
+            if ids == method_ids(ConnectionClose):
+                connection.send(method_frame(0, ConnectionCloseOk()))
+            elif ids == method_ids(ConnectionCloseOk):
+                connection.state = State.CLOSED
+                connection.finish()
+        return False
+
+    # --- an open connection -------------------------------------------------------------------
+
+    def _receive_open(self, data: bytes) -> bool:
+        connection = self._connection
+        channels, payload_max = connection.channels, connection.payload_max
+        at, last_head = self.position, len(data) - METHOD_HEAD.size
+        while True:
+            if at <= last_head:
+                kind, number, _, method = METHOD_HEAD.unpack_from(data, at)
+                channel = channels.get(number)
+                if channel is not None and kind == METHOD and not channel.publisher.assembling:
+                    start, self.number = at, number
+                    if method == BASIC_PUBLISH:
+                        at = channel.publisher.receive(data, at)
+                        if at == start:
+                            break
+                    elif method == BASIC_ACK:
+                        at = channel.receive_acks(data, at)
+                    if at != start:
+                        self.position = at
+                        continue
+            framed = read_frame(data, at, payload_max)
+            if framed is None:
+                break
+            kind, number, payload, at = framed
+            self.position = at
+            self._receive_frame(kind, number, payload)
+            if connection.held or connection.state is not State.OPEN:
+                return bool(connection.held)
+        self.position = at
+        return True
+
+    def _receive_frame(self, kind: int, number: int, payload: bytes) -> None:
+        self.number = number
+        self.method = int.from_bytes(payload[:4]) if kind == METHOD else 0
+        if kind == HEARTBEAT:
+            return
+        if number == 0:
+            self._receive_connection_method(kind, payload)
+            return
+        channel = self._connection.channels.get(number)
+        if channel is None:
+            self._receive_without_channel(kind, number, payload)
+        elif channel.publisher.assembling:
+            channel.publisher.receive_frame(kind, payload)
+        elif kind != METHOD:
+            raise UnexpectedFrame("expected method frame, got non method frame instead", at=(0, 0))
+        else:
+            self._receive_channel_method(channel, decode(payload))
+
+    def _receive_channel_method(self, channel: Channel, call: Method) -> None:
+        match call:
+            case ChannelOpen():
+                raise ChannelFault("second 'channel.open' seen")
+            case ChannelClose():
+                self._connection.forget_channel(channel)
+                channel.send(ChannelCloseOk())
+            case _:
+                commands.run(channel, call)
+
+    def _receive_without_channel(self, kind: int, number: int, payload: bytes) -> None:
+        """A frame for a channel that is not open, or that leveret has closed and the client not
+        yet.
+        """
+        connection = self._connection
+        if number in connection.closing_channels:
+            if kind == METHOD:
+                self._receive_closing_channel(number, payload)
+            return
+        if kind != METHOD:
+            raise ChannelFault("expected 'channel.open'", at=(0, 0))
+        if not isinstance(decode(payload), ChannelOpen):
+            raise ChannelFault("expected 'channel.open'")
+        if len(connection.channels) >= connection.channel_max:
+            raise NotAllowed(
+                f"number of channels opened ({len(connection.channels)}) has reached the"
+                f" negotiated channel_max ({connection.channel_max})",
+                at=(0, 0),
+            )
+        channel = connection.channels[number] = Channel(connection, number)
+        channel.send(ChannelOpenOk())
+
+    def _receive_closing_channel(self, number: int, payload: bytes) -> None:
+        match decode(payload):
+            case ChannelCloseOk():
+                self._connection.closing_channels.discard(number)
+            case ChannelClose():
+                self._connection.send(method_frame(number, ChannelCloseOk()))
+            case ChannelOpen():
+                raise ChannelFault("second 'channel.open' seen")
+            case _:
+                pass
+
+    def _receive_connection_method(self, kind: int, payload: bytes) -> None:
+        if kind != METHOD:
+            raise UnexpectedFrame("expected method frame, got non method frame instead", at=(0, 0))
+        match decode(payload):
+            case ConnectionClose() as close:
+                self._connection.client_closed(close)
+            case ConnectionUpdateSecret():
+                self._connection.send(method_frame(0, ConnectionUpdateSecretOk()))
+            case _:
+                raise ChannelFault("unexpected method in connection state running")
+
+
+def _hint(header: bytes) -> str:
+    """What a wrong protocol header most likely is."""
+    if header.startswith(b"\x16\x03"):
+        return "this is TLS; the port speaks plain AMQP"
+    if header[:4] in (b"GET ", b"POST", b"PUT ", b"HEAD"):
+        return "this is HTTP; the port speaks AMQP"
+    if header.startswith(b"AMQP"):
+        return "another version of AMQP; leveret speaks 0-9-1"
+    return "leveret speaks AMQP 0-9-1"
