@@ -276,6 +276,11 @@ def test_types_print_as_rabbitmq_names_them(tag: str, name: str) -> None:
     assert Field(tag, 1).type_name == name
 
 
+@pytest.mark.parametrize("tag", sorted(INTEGER_TAGS))
+def test_an_integer_field_gives_its_number_whatever_its_width(tag: str) -> None:
+    assert Field(tag, 7).integer == 7
+
+
 @pytest.mark.parametrize("value", [1, 1.5])
 def test_a_value_that_its_type_cannot_hold_is_refused(value: float) -> None:
     with pytest.raises(TypeError, match="a field of type 'S' cannot hold"):
