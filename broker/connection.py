@@ -80,7 +80,7 @@ class Connection:
         self.exclusive_queues: dict[Queue, None] = {}
         self.channel_max = 0
         self.payload_max = HANDSHAKE_PAYLOAD_MAX
-        self.receiver = Receiver(self)
+        self.receiver = Receiver()
         self.output: list[bytes] = []
         self.output_bytes = 0
         self.touched = False
@@ -144,7 +144,7 @@ class Connection:
         """Handle every complete frame in what has come; keep the rest for the next time."""
         if self.heartbeats is not None:
             self.heartbeats.heard = True
-        self.receiver.receive(data)
+        self.receiver.receive(self, data)
 
     def fail(self, error: Exception) -> None:
         """Turn an error in handling a frame into what the client gets to know of it."""
@@ -323,7 +323,8 @@ class Connection:
         not be needed to free its memory. (The same is why closed channels lose their publisher.)
         """
         self.finished = True
-        self.heartbeats = self._handshake = None
+        self.heartbeats = None
+        self.receiver.end()
         self.broker.connections.discard(self)
         self._deadline.cancel()
         self.spent(0)

@@ -55,12 +55,14 @@ class State(Enum):
 
 
 class Receiver:
-    """The input of one connection, and what of it is being handled."""
+    """The input of one connection, and what of it is being handled.
 
-    __slots__ = ("_connection", "_handshake", "_rest", "method", "number", "position")
+    The connection is passed along rather than kept: the two would hold each other in memory.
+    """
 
-    def __init__(self, connection: "Connection"):
-        self._connection = connection
+    __slots__ = ("_handshake", "_rest", "method", "number", "position")
+
+    def __init__(self) -> None:
         self._handshake: Handshake | None = None
         self._rest = b""
         self.position = 0
@@ -75,9 +77,12 @@ class Receiver:
         """How much of what has come is kept until more comes."""
         return len(self._rest)
 
-    def receive(self, data: bytes) -> None:
+    def end(self) -> None:
+        """The connection is finished: let go of what refers back to it."""
+        self._handshake = None
+
+    def receive(self, connection: "Connection", data: bytes) -> None:
         """Handle every complete frame in what has come; keep the rest for the next time."""
-        connection = self._connection
         if self._rest:
             data = self._rest + data
         if connection.held:
@@ -86,31 +91,31 @@ class Receiver:
         self.position = 0
         while not connection.finished:
             try:
-                if self._receive(data):
+                if self._receive(connection, data):
                     break
             except Exception as error:
                 connection.fail(error)
         self._rest = data[self.position :] if self.position < len(data) else b""
 
-    def _receive(self, data: bytes) -> bool:
+    def _receive(self, connection: "Connection", data: bytes) -> bool:
         """Handle frames from `position` on; False if it must be called again, in a new state."""
-        match self._connection.state:
+        match connection.state:
             case State.OPEN:
-                return self._receive_open(data)
+                return self._receive_open(connection, data)
             case State.HEADER:
-                return self._receive_header(data)
+                return self._receive_header(connection, data)
             case State.HANDSHAKE:
-                return self._receive_handshake(data)
+                return self._receive_handshake(connection, data)
             case State.CLOSING:
-                return self._receive_closing(data)
+                return self._receive_closing(connection, data)
             case State.CLOSED:
                 self.position = len(data)
                 return True
 
     # --- before and after the connection is open ----------------------------------------------
 
-    def _receive_header(self, data: bytes) -> bool:
-        connection, header = self._connection, data[:8]
+    def _receive_header(self, connection: "Connection", data: bytes) -> bool:
+        header = data[:8]
         if len(header) < 8 and any(known.startswith(header) for known in ACCEPTED_HEADERS):
             return True
         if header not in ACCEPTED_HEADERS:
@@ -128,8 +133,8 @@ class Receiver:
         self._handshake.start()
         return False
 
-    def _receive_handshake(self, data: bytes) -> bool:
-        connection, handshake = self._connection, self._handshake
+    def _receive_handshake(self, connection: "Connection", data: bytes) -> bool:
+        handshake = self._handshake
         assert handshake is not None
         while True:
             framed = read_frame(data, self.position, connection.payload_max)
@@ -145,9 +150,8 @@ class Receiver:
             elif kind != HEARTBEAT:
                 raise HandshakeFailed("unexpected frame in the handshake")
 
-    def _receive_closing(self, data: bytes) -> bool:
+    def _receive_closing(self, connection: "Connection", data: bytes) -> bool:
         """After connection.close: nothing matters any more but close and close-ok."""
-        connection = self._connection
         while connection.state is State.CLOSING:
             try:
                 framed = read_frame(data, self.position, connection.payload_max)
@@ -169,8 +173,7 @@ class Receiver:
 
     # --- an open connection -------------------------------------------------------------------
 
-    def _receive_open(self, data: bytes) -> bool:
-        connection = self._connection
+    def _receive_open(self, connection: "Connection", data: bytes) -> bool:
         channels, payload_max = connection.channels, connection.payload_max
         at, last_head = self.position, len(data) - METHOD_HEAD.size
         while True:
@@ -193,48 +196,53 @@ class Receiver:
                 break
             kind, number, payload, at = framed
             self.position = at
-            self._receive_frame(kind, number, payload)
+            self._receive_frame(connection, kind, number, payload)
             if connection.held or connection.state is not State.OPEN:
                 return bool(connection.held)
         self.position = at
         return True
 
-    def _receive_frame(self, kind: int, number: int, payload: bytes) -> None:
+    def _receive_frame(
+        self, connection: "Connection", kind: int, number: int, payload: bytes
+    ) -> None:
         self.number = number
         self.method = int.from_bytes(payload[:4]) if kind == METHOD else 0
         if kind == HEARTBEAT:
             return
         if number == 0:
-            self._receive_connection_method(kind, payload)
+            self._receive_connection_method(connection, kind, payload)
             return
-        channel = self._connection.channels.get(number)
+        channel = connection.channels.get(number)
         if channel is None:
-            self._receive_without_channel(kind, number, payload)
+            self._receive_without_channel(connection, kind, number, payload)
         elif channel.publisher.assembling:
             channel.publisher.receive_frame(kind, payload)
         elif kind != METHOD:
             raise UnexpectedFrame("expected method frame, got non method frame instead", at=(0, 0))
         else:
-            self._receive_channel_method(channel, decode(payload))
+            self._receive_channel_method(connection, channel, decode(payload))
 
-    def _receive_channel_method(self, channel: Channel, call: Method) -> None:
+    def _receive_channel_method(
+        self, connection: "Connection", channel: Channel, call: Method
+    ) -> None:
         match call:
             case ChannelOpen():
                 raise ChannelFault("second 'channel.open' seen")
             case ChannelClose():
-                self._connection.forget_channel(channel)
+                connection.forget_channel(channel)
                 channel.send(ChannelCloseOk())
             case _:
                 commands.run(channel, call)
 
-    def _receive_without_channel(self, kind: int, number: int, payload: bytes) -> None:
+    def _receive_without_channel(
+        self, connection: "Connection", kind: int, number: int, payload: bytes
+    ) -> None:
         """A frame for a channel that is not open, or that leveret has closed and the client not
         yet.
         """
-        connection = self._connection
         if number in connection.closing_channels:
             if kind == METHOD:
-                self._receive_closing_channel(number, payload)
+                self._receive_closing_channel(connection, number, payload)
             return
         if kind != METHOD:
             raise ChannelFault("expected 'channel.open'", at=(0, 0))
@@ -249,25 +257,29 @@ class Receiver:
         channel = connection.channels[number] = Channel(connection, number)
         channel.send(ChannelOpenOk())
 
-    def _receive_closing_channel(self, number: int, payload: bytes) -> None:
+    def _receive_closing_channel(
+        self, connection: "Connection", number: int, payload: bytes
+    ) -> None:
         match decode(payload):
             case ChannelCloseOk():
-                self._connection.closing_channels.discard(number)
+                connection.closing_channels.discard(number)
             case ChannelClose():
-                self._connection.send(method_frame(number, ChannelCloseOk()))
+                connection.send(method_frame(number, ChannelCloseOk()))
             case ChannelOpen():
                 raise ChannelFault("second 'channel.open' seen")
             case _:
                 pass
 
-    def _receive_connection_method(self, kind: int, payload: bytes) -> None:
+    def _receive_connection_method(
+        self, connection: "Connection", kind: int, payload: bytes
+    ) -> None:
         if kind != METHOD:
             raise UnexpectedFrame("expected method frame, got non method frame instead", at=(0, 0))
         match decode(payload):
             case ConnectionClose() as close:
-                self._connection.client_closed(close)
+                connection.client_closed(close)
             case ConnectionUpdateSecret():
-                self._connection.send(method_frame(0, ConnectionUpdateSecretOk()))
+                connection.send(method_frame(0, ConnectionUpdateSecretOk()))
             case _:
                 raise ChannelFault("unexpected method in connection state running")
 
