@@ -66,7 +66,8 @@ class Rewriter:
         count = len(log.segments)
         self._steps += 1
         if count < 2 or log.oldest.empty:
-            self._stale = False
+            # An empty one is about to go: then there is another oldest one to look at.
+            self._stale = count > 1
             return False
         oldest = log.oldest
         if count > 2 and oldest.live_bytes * _LITTLE <= oldest.size:

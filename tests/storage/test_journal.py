@@ -193,6 +193,7 @@ def test_ids_go_on_after_everything_was_settled_and_removed() -> None:
     disk = MemoryDisk()
     settings = Settings(segment_bytes=1024)
     journal, _ = open_journal(disk, settings)
+    message_id = 0
     for _ in range(20):
         message_id = journal.append_message((1,), bytes(2000))
         sync(journal)

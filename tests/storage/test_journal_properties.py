@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import hypothesis.strategies as st
@@ -31,6 +31,9 @@ from leveret.storage.settings import Settings
 from memory_disk import MemoryDisk
 
 OWNERS = (1, 2, 3, 70_000)
+RUNS = 20
+"""Histories in each of eight tests; a few thousand find more."""
+
 SMALL = Settings(segment_bytes=1500, slack_segments=1, rewrite_bytes=400)
 
 Step = tuple[Any, ...]
@@ -195,6 +198,16 @@ class JournalMachine(RuleBasedStateMachine):
         self.paged.pop(owner, None)
         self.log("dropped", owner)
 
+    @rule(count=st.integers(2, 12), left=st.integers(0, 2))
+    def pass_through(self, count: int, left: int) -> None:
+        """Messages that all but a few owners are soon done with: there will be much to reclaim."""
+        for n in range(count):
+            self.append({2, 3}, 300, b"", b"", 1)
+            ids = [self.highest_id]
+            for owner in (2, 3)[: 2 if n >= left else n]:
+                self.journal.settle_many(owner, ids)
+                self.queued.setdefault(owner, []).extend(ids)
+
     @rule(owner=st.sampled_from(OWNERS), count=st.integers(1, 9))
     def deliver(self, owner: int, count: int) -> None:
         counts = dict.fromkeys(self.live(owner)[:3], count)
@@ -332,13 +345,23 @@ class JournalMachine(RuleBasedStateMachine):
         self.highest_id = max((n for ids in recovered.messages.values() for n in ids), default=0)
         return recovered
 
-    @rule(seed=st.integers(0, 2**32), after=st.integers(0, 12), sector=st.sampled_from([16, 512]))
-    def lose_power(self, seed: int, after: int, sector: int) -> None:
-        """The power goes while a batch is being written, or while nothing is."""
+    def write_in_part(self, after: int) -> None:
+        """Have the power go, after so many operations, while a batch is being written."""
+        if self.batch is None:
+            self.take()
         if self.batch is not None and not self.batch.written:
             self.cut_power(after)
             with contextlib.suppress(PowerCut):
                 self.batch.write_and_sync()
+
+    @rule(
+        seed=st.integers(0, 2**32),
+        after=st.none() | st.integers(0, 9),
+        sector=st.sampled_from([16, 512]),
+    )
+    def lose_power(self, seed: int, after: int | None, sector: int) -> None:
+        if after is not None:
+            self.write_in_part(after)
         disk = self.disk.crash(random.Random(seed).randrange, sector=sector)
         assert not self.reopen(disk).clean
 
@@ -363,13 +386,11 @@ class JournalMachine(RuleBasedStateMachine):
 
         self.disk.fault = fault
 
-    @rule(after=st.integers(0, 12))
-    def be_killed(self, after: int) -> None:
+    @rule(after=st.none() | st.integers(0, 9))
+    def be_killed(self, after: int | None) -> None:
         """The process goes, the operating system stays."""
-        if self.batch is not None and not self.batch.written:
-            self.cut_power(after)
-            with contextlib.suppress(PowerCut):
-                self.batch.write_and_sync()
+        if after is not None:
+            self.write_in_part(after)
             self.disk.fault = None
         self.disk.unlock()
         assert not self.reopen(self.disk).clean
@@ -386,6 +407,73 @@ class JournalMachine(RuleBasedStateMachine):
         assert recovered.torn is None
         assert recovered.from_snapshot == self.settings.snapshots
         assert observed(self.journal, recovered) == everything
+
+
+def append_some(machine: JournalMachine, choice: random.Random) -> None:
+    owners = set(choice.sample(OWNERS, choice.choice([1, 1, 2, 4])))
+    size = choice.choice([0, 40, 200, 300, 700, 3000])
+    machine.append(owners, size, choice.choice([b"", b"tail"]), b"", choice.randrange(1, 8))
+
+
+def commit_some(machine: JournalMachine, choice: random.Random) -> None:
+    machine.commit(choice.choices(OWNERS, k=choice.randrange(1, 6)), choice.randrange(99))
+
+
+def take_or_write(machine: JournalMachine, choice: random.Random) -> None:
+    if machine.batch is None:
+        machine.take()
+        return
+    if choice.randrange(3) == 0 and not machine.batch.written:
+        machine.run_out_of_room(choice.choice([0, 100, 700]))
+    machine.write()
+
+
+def fail(machine: JournalMachine, choice: random.Random) -> None:
+    seed = choice.randrange(2**32)
+    after = choice.choice([None, 0, 1, 1, 1, 2, 3, 5])
+    if choice.randrange(4):
+        machine.lose_power(seed, after, choice.choice([16, 512]))
+    elif choice.randrange(2):
+        machine.lose_power_while_opening(seed, choice.choices(range(12), k=2))
+    else:
+        machine.be_killed(after)
+
+
+WEIGHTED: list[tuple[int, Callable[[JournalMachine, random.Random], None]]] = [
+    (9, append_some),
+    (2, lambda m, c: m.page(c.choice(OWNERS), c.choice([10, 400]), c.randrange(1, 5))),
+    (9, lambda m, c: m.settle(c.choice(OWNERS), c.randrange(2**32), c.choice([1, 2, 3]))),
+    (1, lambda m, c: m.drop(c.choice(OWNERS), c.choice([False, True]))),
+    (2, lambda m, c: m.deliver(c.choice(OWNERS), c.randrange(1, 9))),
+    (2, lambda m, c: m.define(c.choice([b"a", b"b", b"c"]), c.choice([0, 30, 500]))),
+    (1, lambda m, c: m.undefine(c.choice([b"a", b"b", b"c"]))),
+    (3, commit_some),
+    (9, lambda m, c: m.pass_through(c.randrange(2, 12), c.randrange(3))),
+    (9, take_or_write),
+    (3, lambda m, _: m.sync_all()),
+    (5, fail),
+    (1, lambda m, _: m.stop_and_start()),
+    (6, lambda m, c: m.read(c.randrange(2**32))),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", range(8))
+def test_long_random_histories(block: int) -> None:
+    """Longer and fuller than those that Hypothesis thinks of, but not made short when one fails."""
+    weights, steps = zip(*WEIGHTED, strict=True)
+    for seed in range(block * RUNS, (block + 1) * RUNS):
+        choice = random.Random(seed)
+        machine = JournalMachine()
+        machine.begin(choice.choice([1, 16_300, 32_767]), choice.choice([False, True]))
+        try:
+            for _ in range(80):
+                choice.choices(steps, weights)[0](machine, choice)
+        except BaseException as error:
+            error.add_note(f"seed {seed}")
+            raise
+        finally:
+            machine.teardown()
 
 
 def test_a_settled_message_cannot_be_read() -> None:
