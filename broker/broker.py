@@ -12,11 +12,12 @@ from contextlib import contextmanager
 from itertools import count
 from typing import TYPE_CHECKING
 
-from .alarms import Alarm, Alarms
+from .alarms import Alarms
 from .configuration import Configuration
 from .configuration import User as ConfiguredUser
 from .definitions import Definitions, last_queue_number, restore, vhost_names
 from .handshake import greeting
+from .memory import MemoryBudget
 from .property_kinds import PropertyKinds
 from .queue import Queue
 from .store import JournalStore
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from ..storage.opening import Recovered
     from .connection import Connection
     from .publisher import Publisher
-
-_PAGED_OUT_TO = 0.7
 
 
 class Broker:
@@ -45,11 +44,14 @@ class Broker:
         unique_name: Callable[[], str],
         journal: "Journal | None" = None,
         recovered: "Recovered | None" = None,
+        *,
+        now: float = 0.0,
     ):
         self.configuration = configuration
         self.unique_name = unique_name
         self.greeting = greeting(configuration.identity)
         self.timers = Timers()
+        self.timers.now = now
         self.journal = journal
         self.next_message_id = count(1).__next__
         self.definitions = Definitions(journal)
@@ -63,7 +65,7 @@ class Broker:
             for name in names
         }
         if recovered is not None:
-            restore(self.vhosts, recovered)
+            restore(self.vhosts, recovered, self.definitions)
         self.users = {user.name: _user(user) for user in configuration.users}
         self.connections: set[Connection] = set()
         self.touched: list[Connection] = []
@@ -74,11 +76,8 @@ class Broker:
         self.property_kinds = PropertyKinds()
         self._later: deque[Callable[[], None]] = deque()
         self.alarms = Alarms()
-        self.memory_budget_bytes = 0
-        """What queued messages may take in memory, 0 for no limit."""
-        self.published_bytes = 0
-        self._memory_checked_at = 0
-        self.durable = 0
+        self.memory = MemoryBudget(self)
+        self.durable = 0 if journal is None else journal.durable
         """The journal's position up to which everything is on disk."""
         self._when_durable: deque[tuple[int, Callable[[], None]]] = deque()
 
@@ -135,25 +134,6 @@ class Broker:
                 if delivered:
                     self.journal.note_deliveries(queue.number, dict.fromkeys(delivered, 1))
 
-    def _mind_memory(self) -> None:
-        """Page out the longest queues if messages take more memory than they may.
-
-        Without a journal the alarm is raised instead. It is looked at again after every sixteenth
-        of the budget that comes in, or while the alarm holds.
-        """
-        self._memory_checked_at = self.published_bytes
-        queues = [queue for vhost in self.vhosts.values() for queue in vhost.queues.values()]
-        used = sum(queue.memory_bytes for queue in queues)
-        if self.journal is None:
-            self.alarms.set(Alarm.MEMORY, used > self.memory_budget_bytes)
-            return
-        for queue in sorted(queues, key=lambda queue: queue.memory_bytes, reverse=True):
-            if used <= self.memory_budget_bytes * _PAGED_OUT_TO:
-                break
-            before = queue.memory_bytes
-            queue.page_out()
-            used -= before - queue.memory_bytes
-
     def finish_turn(self) -> None:
         """Do what the turn's input led to: postponed calls, confirms, deliveries."""
         while self._later or self.confirming or self.dirty:
@@ -166,9 +146,8 @@ class Broker:
             self.dirty.clear()
             for queue in queues:
                 queue.dispatch()
-        step = self.published_bytes - self._memory_checked_at
-        if self.memory_budget_bytes and (step > self.memory_budget_bytes >> 4 or self.alarms):
-            self._mind_memory()
+        if self.memory.is_due:
+            self.memory.look()
 
     def take_touched(self) -> "list[Connection]":
         """The connections that the edge must look after now."""

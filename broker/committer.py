@@ -44,6 +44,7 @@ class Committer:
         self._disk_full = disk_full
         self._failed = failed
         self._batch: Batch | None = None
+        self._pages_taken = self._pages_written = 0
         self._full = False
         self._requests: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self._failure: JournalError | None = None
@@ -51,6 +52,12 @@ class Committer:
         os.set_blocking(self._done, False)
         self._thread = threading.Thread(target=self._write_batches, name="journal", daemon=True)
         self._thread.start()
+
+    @property
+    def unwritten_bytes(self) -> int:
+        """What has been appended and is not on disk yet."""
+        journal = self._journal
+        return journal.position - journal.durable + journal.pages.position - self._pages_written
 
     @property
     def has_work(self) -> bool:
@@ -63,6 +70,7 @@ class Committer:
         """
         if self._batch is None and self._journal.has_work:
             self._batch = self._journal.take_batch()
+            self._pages_taken = self._journal.pages.position
             if self._batch is not None:
                 self._requests.put(self._batch)
 
@@ -91,6 +99,7 @@ class Committer:
                 log.warning("the disk has room again")
                 self._disk_full(False)
             self._batch = None
+            self._pages_written = self._pages_taken
             self._synced(self._journal.synced(batch))
 
     def _write_batches(self) -> None:

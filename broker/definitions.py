@@ -41,6 +41,15 @@ class Definitions:
         """Never give out numbers up to `last`."""
         self._next_queue_number = count(last + 1)
 
+    def forget_others(self, recovered: "Recovered") -> None:
+        """Drop messages of queues that are defined no more: a crash came between the two."""
+        defined = {
+            value["number"] for key, value in _parsed(recovered.definitions) if key[0] == _QUEUE
+        }
+        for number in recovered.messages.keys() - defined:
+            if self.journal is not None:
+                self.journal.drop_owner(number)
+
     def add_exchange(self, exchange: Exchange) -> None:
         """An exchange was declared."""
         if exchange.durable:
@@ -97,7 +106,9 @@ class Definitions:
             self.position = self.journal.position
 
 
-def restore(vhosts: "dict[str, VirtualHost]", recovered: "Recovered") -> None:
+def restore(
+    vhosts: "dict[str, VirtualHost]", recovered: "Recovered", definitions: Definitions
+) -> None:
     """Build what the journal holds: exchanges and queues, then bindings, then each queue's
     messages.
 
@@ -121,6 +132,7 @@ def restore(vhosts: "dict[str, VirtualHost]", recovered: "Recovered") -> None:
                 rest[0], value["number"], value["auto_delete"], _decoded(value["arguments"])
             )
             _restore_messages(queue, recovered)
+    definitions.forget_others(recovered)
     for (kind, vhost, *rest), _ in defined:
         if kind == _BINDING:
             source, destination_kind, destination, routing_key, arguments = rest

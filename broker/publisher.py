@@ -199,7 +199,7 @@ class Publisher:
                     self._publish_singly(route, message, asked, batch, behind)
         finally:
             self._enqueue(route, batch)
-            broker.published_bytes += at - start
+            broker.memory.published_bytes += at - start
         return at
 
     def _enqueue(self, route: Route, batch: list[Message]) -> None:
@@ -341,7 +341,7 @@ class Publisher:
         if content is None:
             return
         self._assembly = None
-        self._channel.connection.broker.published_bytes += len(content)
+        self._channel.connection.broker.memory.published_bytes += len(content)
         route: Route = assembly.route
         self._find_queues(route)
         asked = self._channel.connection.broker.property_kinds[assembly.properties]

@@ -31,7 +31,8 @@ log = logging.getLogger("leveret.server")
 
 _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _ACCEPT_PAUSE_S = 0.1
-DISK_CHECK_S = 5.0
+WATCH_S = 5.0
+ALARM_WATCH_S = 0.5
 UNWRITTEN_MAX_BYTES = 32 << 20
 LAZY_MAX_BYTES = 1 << 20
 COMMIT_DELAY_S = 0.1
@@ -98,10 +99,16 @@ class Server:
     ):
         self.nursery = nursery
         self._configuration = configuration
-        self.broker = Broker(configuration, lambda: secrets.token_urlsafe(16), journal, recovered)
+        self.broker = Broker(
+            configuration,
+            lambda: secrets.token_urlsafe(16),
+            journal,
+            recovered,
+            now=trio.current_time(),
+        )
         self.broker.timers.on_earlier = self._timer_set
         self.broker.alarms.on_clear = self._release_publishers
-        self.broker.memory_budget_bytes = memory_budget_bytes(configuration.storage)
+        self.broker.memory.budget_bytes = memory_budget_bytes(configuration.storage)
         self._journal = journal
         self._committer: Committer | None = None
         if journal is not None:
@@ -123,9 +130,9 @@ class Server:
             self.nursery.start_soon(self.accept, listener.socket)
         self.nursery.start_soon(self.run_timers)
         self.nursery.start_soon(self.pump)
+        self.nursery.start_soon(self._watch)
         if self._committer is not None:
             self.nursery.start_soon(self._committer.run)
-            self.nursery.start_soon(self._watch_disk)
 
     # --- turns --------------------------------------------------------------------------------
 
@@ -177,7 +184,8 @@ class Server:
     @property
     def disk_is_behind(self) -> bool:
         """Whether so much waits to be written that nothing more should be taken in."""
-        return self.broker.position - self.broker.durable > UNWRITTEN_MAX_BYTES
+        committer = self._committer
+        return committer is not None and committer.unwritten_bytes > UNWRITTEN_MAX_BYTES
 
     async def may_go_on(self) -> None:
         """Wait until the disk has caught up a bit, or an alarm has been cleared."""
@@ -188,7 +196,7 @@ class Server:
         soon: what nobody waits for (acknowledgements above all) shares the syncs of the rest.
         """
         broker = self.broker
-        if broker.awaits_disk or broker.position - broker.durable > LAZY_MAX_BYTES:
+        if broker.awaits_disk or committer.unwritten_bytes > LAZY_MAX_BYTES:
             committer.commit()
         elif not self._commit_is_due and committer.has_work:
             self._commit_is_due = True
@@ -216,7 +224,9 @@ class Server:
 
     def _disk_full(self, full: bool) -> None:
         self._disk_is_full = full
+        self.begin_turn()
         self._look_at_disk()
+        self.end_turn()
 
     def _journal_failed(self, failure: JournalError) -> None:
         """Nothing can be made durable any more: stop at once rather than pretend."""
@@ -225,17 +235,19 @@ class Server:
         self.nursery.cancel_scope.cancel()
 
     def _look_at_disk(self) -> None:
-        assert self._journal is not None
-        free = self._journal.space().free_bytes
-        low = free < self._configuration.storage.disk_free_limit_bytes
-        self.begin_turn()
-        self.broker.alarms.set(Alarm.DISK, low or self._disk_is_full)
-        self.end_turn()
+        if self._journal is not None:
+            free = self._journal.space().free_bytes
+            low = free < self._configuration.storage.disk_free_limit_bytes
+            self.broker.alarms.set(Alarm.DISK, low or self._disk_is_full)
 
-    async def _watch_disk(self) -> None:
+    async def _watch(self) -> None:
+        """Look at disk and memory now and then, more often while one of them is low."""
         while True:
+            self.begin_turn()
             self._look_at_disk()
-            await trio.sleep(DISK_CHECK_S)
+            self.broker.memory.look()
+            self.end_turn()
+            await trio.sleep(ALARM_WATCH_S if self.broker.alarms else WATCH_S)
 
     def close_journal(self) -> None:
         """Bring what is left to disk and close the journal, after everything else has ended."""

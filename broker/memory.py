@@ -1,0 +1,71 @@
+"""What messages may take in memory, and what happens when they take more.
+
+Messages are counted by number and by the mean size of those seen lately, which costs the hot path
+nothing. Past the budget the longest queues are paged out: all but their first messages are kept on
+disk only. If that does not help, because there is no journal or because consumers hold too much
+unacknowledged, the memory alarm is raised.
+"""
+
+from typing import TYPE_CHECKING
+
+from .alarms import Alarm
+
+if TYPE_CHECKING:
+    from .broker import Broker
+    from .queue import Queue
+
+_PAGED_OUT_TO = 0.7
+_ALARM_AT = 4 / 3
+
+
+class MemoryBudget:
+    """The budget of one broker, in bytes; 0 for none.
+
+    It is looked at after every sixteenth of the budget that comes in.
+    """
+
+    def __init__(self, broker: "Broker"):
+        self._broker = broker
+        self._checked_at = 0
+        self.budget_bytes = 0
+        self.published_bytes = 0
+        """Bytes of messages published since the broker started."""
+
+    @property
+    def is_due(self) -> bool:
+        """Whether so much has come in that it is time to look."""
+        return self.published_bytes - self._checked_at > self.budget_bytes >> 4 > 0
+
+    def look(self) -> None:
+        """Page out and raise or clear the alarm, as memory asks for."""
+        self._checked_at = self.published_bytes
+        broker = self._broker
+        queues = [queue for vhost in broker.vhosts.values() for queue in vhost.queues.values()]
+        used = sum(queue.memory_bytes for queue in queues)
+        if broker.journal is None:
+            limit = self.budget_bytes
+        else:
+            limit = int(self.budget_bytes * _ALARM_AT)
+            if used > self.budget_bytes:
+                used -= self._page_out(queues, used)
+        broker.alarms.set(Alarm.MEMORY, 0 < limit < used + self._unsettled_bytes())
+
+    def _page_out(self, queues: "list[Queue]", used: int) -> int:
+        """Page out the longest queues until little enough is left; return how much went."""
+        gone = 0
+        for queue in sorted(queues, key=lambda queue: queue.memory_bytes, reverse=True):
+            if used - gone <= self.budget_bytes * _PAGED_OUT_TO:
+                break
+            before = queue.memory_bytes
+            queue.page_out()
+            gone += before - queue.memory_bytes
+        return gone
+
+    def _unsettled_bytes(self) -> int:
+        """About what is delivered and not acknowledged yet."""
+        return sum(
+            len(channel.unsettled.deliveries)
+            * max((consumer.queue.mean_bytes for consumer in channel.consumers.values()), default=0)
+            for connection in self._broker.connections
+            for channel in connection.channels.values()
+        )
