@@ -1,17 +1,30 @@
-"""`leveret journal verify|dump|stats DIR`: a stopped broker's directory, as text."""
+"""`leveret journal verify|dump|stats DIR`: a stopped broker's directory, as text.
+
+The journal is imported only once a command runs, so that other commands start quickly.
+"""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import click
 
-from ..storage.disk import RealDisk
-from ..storage.errors import JournalError
-from ..storage.inspection import dump, stats, verify
+if TYPE_CHECKING:
+    from ..storage.disk import RealDisk
 
 
-def _open(directory: str) -> RealDisk:
-    """The directory, locked against a broker as long as the command runs."""
-    disk = RealDisk(directory, create=False)
-    disk.lock(exclusive=False)
-    return disk
+@contextmanager
+def _opened(directory: str) -> "Generator[RealDisk, None, None]":
+    """The directory, locked against a broker as long as the command runs; errors in one line."""
+    from ..storage.disk import RealDisk
+    from ..storage.errors import JournalError
+
+    try:
+        disk = RealDisk(directory, create=False)
+        disk.lock(exclusive=False)
+        yield disk
+    except JournalError as error:
+        raise click.ClickException(str(error)) from error
 
 
 _directory = click.argument(
@@ -28,13 +41,13 @@ def journal() -> None:
 @_directory
 def verify_command(directory: str) -> None:
     """Check every byte; the exit status is 1 if the journal is not whole."""
+    from ..storage.inspection import verify
+
     problems = 0
-    try:
-        for finding in verify(_open(directory)):
+    with _opened(directory) as disk:
+        for finding in verify(disk):
             click.echo(finding.text)
             problems += finding.problem
-    except JournalError as error:
-        raise click.ClickException(str(error)) from error
     if problems:
         raise SystemExit(1)
 
@@ -46,20 +59,20 @@ def verify_command(directory: str) -> None:
 )
 def dump_command(directory: str, blob_bytes: int) -> None:
     """Print every record, also of a damaged journal."""
-    try:
-        for line in dump(_open(directory), blob_bytes=blob_bytes):
+    from ..storage.inspection import dump
+
+    with _opened(directory) as disk:
+        for line in dump(disk, blob_bytes=blob_bytes):
             click.echo(line)
-    except JournalError as error:
-        raise click.ClickException(str(error)) from error
 
 
 @journal.command("stats")
 @_directory
 def stats_command(directory: str) -> None:
     """Print what is in it and how much of it lives."""
-    try:
-        for name, value in stats(_open(directory)).items():
+    from ..storage.inspection import stats
+
+    with _opened(directory) as disk:
+        for name, value in stats(disk).items():
             text = ("yes" if value else "no") if isinstance(value, bool) else str(value)
             click.echo(f"{name}: {text}")
-    except JournalError as error:
-        raise click.ClickException(str(error)) from error
