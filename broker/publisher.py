@@ -214,7 +214,8 @@ class Publisher:
             if not queue.dirty:
                 queue.mark_dirty(queue)
         if self.confirms is not None:
-            self._confirm(len(batch), stored=batch[-1].stored != 0 or batch[0].stored != 0)
+            stored = route.handling is _DURABLE and any(message.stored for message in batch)
+            self._confirm(len(batch), stored=stored)
 
     def _publish_singly(
         self, route: Route, message: Message, asked: int, before: list[Message], position: int
