@@ -28,14 +28,16 @@ class Backlog:
         """Add a message at the end."""
         self._ids.append(stored)
 
-    def take(self, count: int) -> Sequence[int]:
-        """The first messages, at most `count`, taken out."""
-        taken = self._ids[self._at : self._at + count]
-        self._at += len(taken)
+    def first(self, count: int) -> Sequence[int]:
+        """The first messages, at most `count`."""
+        return self._ids[self._at : self._at + count]
+
+    def drop(self, count: int) -> None:
+        """Take the first messages out."""
+        self._at += count
         if self._at >= _FREED_AT:
             del self._ids[: self._at]
             self._at = 0
-        return taken
 
     def delivered(self) -> list[int]:
         """Those that must be flagged redelivered."""

@@ -163,8 +163,10 @@ class Queue:
         if backlog is None:
             return False
         assert self.store is not None
-        ids = backlog.take(LOADED_MESSAGES)
-        for message in self.store.load(ids):
+        ids = backlog.first(LOADED_MESSAGES)
+        messages = self.store.load(ids)
+        backlog.drop(len(ids))
+        for message in messages:
             if backlog.was_delivered(message.stored):
                 heappush(self.returned, (message.id, message))
             else:
@@ -202,7 +204,7 @@ class Queue:
             messages = [*self.ready, *(message for _, message in self.returned)]
             self.store.settle(self, [message.stored for message in messages if owns(self, message)])
             if self.backlog is not None:
-                self.store.settle(self, self.backlog.take(len(self.backlog)))
+                self.store.settle(self, self.backlog.first(len(self.backlog)))
         self.ready.clear()
         self.returned.clear()
         self.backlog = None

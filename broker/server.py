@@ -143,7 +143,10 @@ class Server:
     def end_turn(self) -> None:
         """Finish the turn and send."""
         broker = self.broker
-        broker.finish_turn()
+        try:
+            broker.finish_turn()
+        except JournalError as error:  # a message could not be read back
+            self._journal_failed(error)
         for connection in broker.take_touched():
             connection.transport.flush()
         if self._committer is not None:
@@ -229,7 +232,7 @@ class Server:
         self.end_turn()
 
     def _journal_failed(self, failure: JournalError) -> None:
-        """Nothing can be made durable any more: stop at once rather than pretend."""
+        """The disk can't be relied on any more: stop at once rather than pretend."""
         self.failure = failure
         log.critical("the journal has failed; stopping", extra=fields(error=str(failure)))
         self.nursery.cancel_scope.cancel()

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from ..storage.errors import JournalFailed
 from .message import Message, restored
 from .queue import Queue
 
@@ -22,10 +23,13 @@ class JournalStore:
         self._next_message_id = next_message_id
 
     def load(self, ids: Sequence[int]) -> list[Message]:
-        """Read messages back. Raises Damaged or OSError."""
+        """Read messages back. Raises JournalError if the disk does not give them."""
+        try:
+            found = self._journal.read_many(ids)
+        except OSError as error:
+            raise JournalFailed(f"cannot read messages back: {error}") from error
         return [
-            restored(self._next_message_id(), stored.message_id, stored.blob)
-            for stored in self._journal.read_many(ids)
+            restored(self._next_message_id(), stored.message_id, stored.blob) for stored in found
         ]
 
     def settle(self, queue: Queue, ids: Sequence[int]) -> None:
