@@ -25,7 +25,7 @@ from leveret.amqp.content import (
     header_entries,
 )
 from leveret.amqp.errors import FrameError
-from leveret.amqp.fields import Field, decode_table, encode_field, encode_table
+from leveret.amqp.fields import MAX_DEPTH, Field, decode_table, encode_field, encode_table
 from leveret.amqp.methods import shortstr
 from wire import any_bytes, any_name, damaged, field, longlong, octet, shortstr_bytes, table
 
@@ -291,6 +291,15 @@ def test_a_header_inside_another_is_not_taken_out() -> None:
     properties = Properties(data)
     assert properties.without_header("BCC") == data
     assert properties.octet(DELIVERY_MODE) == 1
+
+
+def test_a_header_is_taken_out_from_beside_the_deepest_nesting_that_is_allowed() -> None:
+    nested = Field("V", None)
+    for _ in range(MAX_DEPTH):
+        nested = Field("F", {"k": nested})
+    before = raw({"headers": encode_entries([("BCC", nested), ("a", nested)])})
+    after = raw({"headers": encode_entries([("a", nested)])})
+    assert Properties(before).without_header("BCC") == after
 
 
 @pytest.mark.slow
