@@ -17,6 +17,7 @@ from .configuration import Configuration
 from .configuration import User as ConfiguredUser
 from .definitions import Definitions, last_queue_number, restore, vhost_names
 from .handshake import greeting
+from .intake import Intake
 from .memory import MemoryBudget
 from .property_kinds import PropertyKinds
 from .queue import Queue
@@ -56,12 +57,15 @@ class Broker:
         self.next_message_id = count(1).__next__
         self.definitions = Definitions(journal)
         self._store = None if journal is None else JournalStore(journal, self.next_message_id)
+        self._later: deque[Callable[[], None]] = deque()
+        self.dirty: list[Queue] = []
+        self.intake = Intake(journal, self.timers, self.next_message_id, self.later)
         names = dict.fromkeys(configuration.vhosts)
         if recovered is not None:
             names |= dict.fromkeys(sorted(vhost_names(recovered.definitions)))
             self.definitions.reserve_queue_numbers(last_queue_number(recovered.definitions))
         self.vhosts = {
-            name: VirtualHost(name, self._mark_dirty, self.timers, self.definitions, self._store)
+            name: VirtualHost(name, self._mark_dirty, self.intake, self.definitions, self._store)
             for name in names
         }
         if recovered is not None:
@@ -72,9 +76,7 @@ class Broker:
         """Connections with something to send, or to be dropped."""
         self.confirming: list[Publisher] = []
         """Publishers with confirms due at the end of the turn."""
-        self.dirty: list[Queue] = []
         self.property_kinds = PropertyKinds()
-        self._later: deque[Callable[[], None]] = deque()
         self.alarms = Alarms()
         self.memory = MemoryBudget(self)
         self.durable = 0 if journal is None else journal.durable

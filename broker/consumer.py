@@ -85,9 +85,9 @@ class Consumer:
         """Take up to `most` messages from the queue, as far as credit and room allow."""
         most = self.credit(most)
         while most > 0 and self.queue.returned:
-            taken = self.queue.take()
+            taken = self.queue.pop()
             assert taken is not None
-            self._deliver_returned(*taken)
+            self.hand(*taken)
             most -= 1
             if self.channel.connection.output_bytes >= OUTPUT_MARK_BYTES:
                 return
@@ -134,7 +134,8 @@ class Consumer:
             self.unsettled += tag - first_tag
             unsettled.consumed += tag - first_tag
 
-    def _deliver_returned(self, message: Message, redelivered: bool) -> None:
+    def hand(self, message: Message, redelivered: bool) -> None:
+        """Take one message, which the queue has given out for it."""
         channel = self.channel
         unsettled = channel.unsettled
         unsettled.last_tag += 1

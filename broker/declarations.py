@@ -142,6 +142,7 @@ def queue_declare(channel: Channel, call: QueueDeclare) -> None:
         if call.exclusive:
             connection.exclusive_queues[queue] = None
     queue.used()
+    queue.catch_up()
     channel.last_declared_queue = name
     reply = QueueDeclareOk(name, queue.message_count, len(queue.consumers))
     return _answer(channel, call.nowait, reply)

@@ -156,7 +156,7 @@ def _restore_messages(queue: Queue, recovered: "Recovered") -> None:
     ids = recovered.messages.get(queue.number)
     if ids:
         delivered = recovered.deliveries.get(queue.number, {})
-        queue.backlog = Backlog(ids, frozenset(delivered) if recovered.clean else None)
+        queue.restore(Backlog(ids, frozenset(delivered) if recovered.clean else None))
 
 
 def _parsed(definitions: Mapping[bytes, bytes]) -> Iterator[tuple[list[str], dict[str, Any]]]:

@@ -8,8 +8,9 @@ must be smaller costs a new cut.
 import msgspec
 
 from ..amqp.basic import CONTENT_FRAME_HEAD
-from ..amqp.content import CONTENT_HEAD, Properties
-from ..amqp.frames import BODY, HEAD, OVERHEAD_BYTES, frame
+from ..amqp.content import CONTENT_HEAD, Properties, content_header
+from ..amqp.frames import BODY, HEAD, HEADER, OVERHEAD_BYTES, frame
+from .notes import Notes, read_notes
 
 _PROPERTIES_AT = HEAD.size + CONTENT_HEAD.size
 
@@ -36,6 +37,9 @@ class Message(msgspec.Struct, gc=False, eq=False):
     stored: int = 0
     """The journal's id for it, 0 if it is in memory only."""
 
+    notes: Notes | None = None
+    """What is to be known besides, of the few messages of which there is anything."""
+
     @property
     def properties(self) -> Properties:
         """The properties, read anew from the content header."""
@@ -45,6 +49,12 @@ class Message(msgspec.Struct, gc=False, eq=False):
     def raw_properties(self) -> bytes:
         """Property flags and list."""
         return self.content[_PROPERTIES_AT : _header_end(self.content) - 1]
+
+    def replace_properties(self, raw: bytes) -> None:
+        """Give it other properties (flags and list) in place of its own."""
+        body = self.content[_header_end(self.content) :]
+        header = frame(HEADER, self.channel, content_header(self.body_bytes, raw))
+        self.content = header + body
 
     @property
     def body(self) -> bytes:
@@ -77,12 +87,15 @@ class Message(msgspec.Struct, gc=False, eq=False):
         return b"".join(parts)
 
 
-def restored(message_id: int, stored: int, blob: bytes) -> Message:
-    """A message read back from the journal, where it is its address and content, joined."""
+def restored(message_id: int, stored: int, blob: bytes, attributes: bytes = b"") -> Message:
+    """A message read back from the journal, where it is its address and content, joined, and its
+    notes as attributes.
+    """
     middle = 1 + blob[0]
     end = middle + 1 + blob[middle]
     _, channel, _, _, body_bytes = CONTENT_FRAME_HEAD.unpack_from(blob, end)
-    return Message(message_id, blob[:end], blob[end:], channel, body_bytes, True, stored)
+    notes = read_notes(attributes) if attributes else None
+    return Message(message_id, blob[:end], blob[end:], channel, body_bytes, True, stored, notes)
 
 
 def _header_end(content: bytes) -> int:

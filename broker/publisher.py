@@ -33,6 +33,7 @@ from ..amqp.frames import (
 )
 from .assembly import ContentAssembly
 from .confirms import Confirms
+from .intake import MESSAGE_OVERHEAD_BYTES, owners_of
 from .message import Message
 from .property_kinds import PERSISTENT, SPECIAL
 from .queue import Queue
@@ -45,9 +46,6 @@ if TYPE_CHECKING:
     from .exchanges import Exchange
 
 _ROUTES_MAX = 512
-MESSAGE_OVERHEAD_BYTES = 200
-"""About what a queued message takes beside its content."""
-
 SINGLY, ENQUEUE, STORE = range(3)
 """What there is to do with a message, once its route is known."""
 
@@ -309,12 +307,12 @@ class Publisher:
         queues = self._vhost.route(route.exchange, route.routing_key, None)
         route.by_content = queues is None
         route.queues = tuple(queues or ())
-        route.owners = _owners(route.queues)
+        route.owners = owners_of(route.queues)
         if (
             self.transaction is not None
             or route.by_content
             or (route.mandatory and not queues)
-            or any(queue.backlog is not None for queue in route.queues)
+            or any(queue.singly for queue in route.queues)
         ):
             route.handling = _SINGLY
         else:
@@ -387,12 +385,7 @@ class Publisher:
             connection = self._channel.connection
             head = return_frame(self._number, NO_ROUTE, b"NO_ROUTE", message.address)
             connection.send(head + message.content_for(self._number, connection.payload_max))
-        owners = _owners(queues)
-        if message.persistent and owners and self._journal is not None:
-            message.stored = self._journal.append_message(owners, message.address, message.content)
-        for queue in queues:
-            queue.mean_bytes = len(message.content) + MESSAGE_OVERHEAD_BYTES
-            queue.enqueue(message)
+        self._channel.connection.broker.intake.put(message, queues)
 
     # --- confirms -----------------------------------------------------------------------------
 
@@ -423,8 +416,3 @@ class Publisher:
 
 def _no_journal(owners: tuple[int, ...], blob: bytes, more: bytes) -> int:
     raise AssertionError("nothing is stored without a journal")
-
-
-def _owners(queues: tuple[Queue, ...]) -> tuple[int, ...]:
-    """The numbers of the queues that keep persistent messages on disk."""
-    return tuple(queue.number for queue in queues if queue.durable)

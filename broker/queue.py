@@ -18,12 +18,16 @@ from ..amqp.errors import AccessRefused
 from ..amqp.fields import Table
 from ..storage.pages import FIRST_PAGED_ID
 from .backlog import Backlog
+from .expiry import Expiry
+from .features import Features
 from .message import Message
+from .timers import Timers
 
 if TYPE_CHECKING:
     from .binding import Binding
     from .connection import Connection
     from .consumer import Consumer
+    from .death import Reason
     from .lease import Lease
 
 BATCH_MESSAGES = 1000
@@ -66,6 +70,7 @@ class Queue:
         "durable",
         "exclusive_consumer",
         "exclusive_owner",
+        "features",
         "lease",
         "mark_dirty",
         "mean_bytes",
@@ -76,6 +81,7 @@ class Queue:
         "rotation",
         "routes_changed",
         "store",
+        "timers",
         "vhost_name",
     )
 
@@ -85,6 +91,7 @@ class Queue:
         name: str,
         mark_dirty: Callable[["Queue"], None],
         *,
+        timers: Timers,
         number: int = 0,
         store: Store | None = None,
         routes_changed: Callable[[], None] = lambda: None,
@@ -114,6 +121,8 @@ class Queue:
         self.dirty = False
         self.deleted = False
         self.lease: Lease | None = None
+        self.timers = timers
+        self.features: Features | None = None
 
     def __repr__(self) -> str:
         return f"queue '{self.name}' in vhost '{self.vhost_name}'"
@@ -131,8 +140,24 @@ class Queue:
 
     # --- messages -----------------------------------------------------------------------------
 
+    @property
+    def singly(self) -> bool:
+        """Whether publishers must hand it every message through `enqueue`."""
+        return self.backlog is not None or (self.features is not None and self.features.singly)
+
+    @property
+    def timed(self) -> bool:
+        """Whether messages must know when they were published."""
+        return self.features is not None and self.features.timed
+
+    def accepts(self, message: Message) -> bool:
+        """Whether it takes a new message, rather than being too full."""
+        return True
+
     def enqueue(self, message: Message) -> None:
         """Add a new message at the end."""
+        if message.notes is not None:
+            self._expect_expiry(message)
         if self.backlog is None:
             self.ready.append(message)
         else:
@@ -150,23 +175,68 @@ class Queue:
         return None
 
     def take(self) -> tuple[Message, bool] | None:
-        """The first message and whether it was delivered before; None if there is none."""
+        """For a basic.get: the first message and whether it was delivered before; None if there
+        is none.
+        """
+        self.catch_up()
+        return self.pop()
+
+    def pop(self) -> tuple[Message, bool] | None:
+        """The same, whatever it is that is done with it."""
         if self.returned:
             return heappop(self.returned)[1], True
         if self.ready:
             return self.ready.popleft(), False
-        return self.take() if self.load() else None
+        return self.pop() if self.load() else None
 
-    def load(self) -> bool:
+    def head(self) -> Message | None:
+        """The message that `pop` would give."""
+        if self.returned:
+            return self.returned[0][1]
+        if self.ready:
+            return self.ready[0]
+        return self.head() if self.load() else None
+
+    def discard(self, message: Message, reason: "Reason") -> None:
+        """Be done with a message that nobody acknowledged."""
+        if message.stored:
+            self.settle(message)
+
+    def _expect_expiry(self, message: Message) -> None:
+        """Watch for expiry from now on, if this is a message that can expire."""
+        if message.notes is None or message.notes.ttl_ms is None:
+            return
+        if self.features is None:
+            self.features = Features(self)
+        if self.features.expiry is None:
+            self.features.expiry = Expiry(None, self.timers, self.look)
+            self.look()
+
+    def look(self) -> None:
+        """There may be something to do at the end of the turn."""
+        if not self.dirty:
+            self.mark_dirty(self)
+
+    def restore(self, backlog: Backlog) -> None:
+        """Take over messages from before a restart; the first one is looked at, for it may have to
+        expire.
+        """
+        self.backlog = backlog
+        self.load(1)
+        self.look()
+
+    def load(self, most: int = LOADED_MESSAGES) -> bool:
         """Read the next messages of the backlog into memory; False if there are none."""
         backlog = self.backlog
         if backlog is None:
             return False
         assert self.store is not None
-        ids = backlog.first(LOADED_MESSAGES)
+        ids = backlog.first(most)
         messages = self.store.load(ids)
         backlog.drop(len(ids))
         for message in messages:
+            if message.notes is not None:
+                self._expect_expiry(message)
             if backlog.was_delivered(message.stored):
                 heappush(self.returned, (message.id, message))
             else:
@@ -175,6 +245,10 @@ class Queue:
             self.backlog = None
             self.routes_changed()
         return bool(ids)
+
+    def _load_plain(self) -> bool:
+        """The same, but False too if what was read makes the queue one with features."""
+        return self.load() and self.features is None
 
     def page_out(self) -> None:
         """Keep only the first messages in memory; the others are a backlog from now on."""
@@ -199,6 +273,7 @@ class Queue:
 
     def purge(self) -> int:
         """Drop all ready messages and tell how many there were."""
+        self.catch_up()
         count = self.message_count
         if self.store is not None:
             messages = [*self.ready, *(message for _, message in self.returned)]
@@ -226,6 +301,20 @@ class Queue:
         """Somebody declared it, got from it or consumed from it just now."""
         if self.lease is not None:
             self.lease.renew()
+
+    def catch_up(self) -> None:
+        """Somebody is going to look at its messages in the middle of a turn."""
+        if self.features is not None:
+            self.features.catch_up()
+
+    def end(self) -> None:
+        """The queue is deleted: let go of all that refers to it."""
+        self.deleted = True
+        if self.lease is not None:
+            self.lease.end()
+        if self.features is not None:
+            self.features.end()
+            self.features = None
 
     # --- consumers ----------------------------------------------------------------------------
 
@@ -263,8 +352,11 @@ class Queue:
         all it can.
         """
         self.dirty = False
+        if self.features is not None:
+            self.features.dispatch()
+            return
         rotation = self.rotation
-        while rotation and (self.ready or self.returned or self.load()):
+        while rotation and (self.ready or self.returned or self._load_plain()):
             consumer = rotation[0]
             if len(rotation) == 1:
                 consumer.deliver(BATCH_MESSAGES)

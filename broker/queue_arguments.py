@@ -169,7 +169,6 @@ _OF_OTHER_TYPES = (
 )
 
 _NOT_YET = (
-    "x-message-ttl",
     "x-dead-letter-exchange",
     "x-max-length",
     "x-max-length-bytes",

@@ -11,6 +11,7 @@ import logging
 import secrets
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Iterable
 
 import trio
@@ -107,6 +108,7 @@ class Server:
             now=trio.current_time(),
         )
         self.broker.timers.on_earlier = self._timer_set
+        self._set_clock()
         self.broker.alarms.on_clear = self._release_publishers
         self.broker.memory.budget_bytes = memory_budget_bytes(configuration.storage)
         self._journal = journal
@@ -175,9 +177,14 @@ class Server:
                 if deadline is not None:
                     self._sleep.deadline = deadline
                 await trio.sleep_forever()
+            self._set_clock()
             self.begin_turn()
             self.broker.timers.run()
             self.end_turn()
+
+    def _set_clock(self) -> None:
+        """Tell the core what the time of day is; it may have been set meanwhile."""
+        self.broker.timers.epoch_ms = (time.time() - trio.current_time()) * 1000
 
     def _timer_set(self, due: float) -> None:
         self._sleep.deadline = min(self._sleep.deadline, due)

@@ -6,16 +6,19 @@ as sent.
 
 from typing import TYPE_CHECKING
 
-from ..amqp.content import EXPIRATION, REPLY_TO, USER_ID, Properties, content_header
+from ..amqp.content import EXPIRATION, REPLY_TO, USER_ID, Properties
 from ..amqp.errors import PreconditionFailed
 from ..amqp.fields import Field, Table
-from ..amqp.frames import HEADER, frame
 from ..amqp.methods import shortstr
 from .message import Message
+from .notes import Notes
 from .property_kinds import DIRECT_REPLY_TO
 
 if TYPE_CHECKING:
     from .channel import Channel
+
+TTL_MAX_MS = 1 << 60
+"""As good as for ever."""
 
 
 def apply_special_properties(channel: "Channel", message: Message) -> list[str]:
@@ -31,10 +34,9 @@ def apply_special_properties(channel: "Channel", message: Message) -> list[str]:
             raise PreconditionFailed("fast reply consumer does not exist")
         raw = properties.replaced({REPLY_TO: shortstr(channel.reply_queue.name)})
     expiration = properties.text(EXPIRATION)
-    if expiration:
-        _check_expiration(expiration)
+    ttl_ms = _ttl_ms(expiration) if expiration else None
     headers = properties.headers()
-    keys = _selected_keys(headers, "CC") + _selected_keys(headers, "BCC")
+    copied, blind = _selected_keys(headers, "CC"), _selected_keys(headers, "BCC")
     user_id = properties.text(USER_ID)
     user = channel.connection.user
     if user_id is not None and user_id != user.name and "impersonator" not in user.tags:
@@ -44,14 +46,10 @@ def apply_special_properties(channel: "Channel", message: Message) -> list[str]:
     if "BCC" in headers:
         raw = Properties(raw).without_header("BCC")
     if raw is not properties.raw:
-        _replace_properties(message, raw)
-    return keys
-
-
-def _replace_properties(message: Message, raw: bytes) -> None:
-    body = message.content[len(frame(HEADER, 0, content_header(0, message.raw_properties))) :]
-    header = frame(HEADER, message.channel, content_header(message.body_bytes, raw))
-    message.content = header + body
+        message.replace_properties(raw)
+    if ttl_ms is not None or blind:
+        message.notes = Notes(ttl_ms=ttl_ms, bcc=tuple(blind))
+    return copied + blind
 
 
 def _selected_keys(headers: Table, name: str) -> list[str]:
@@ -70,8 +68,10 @@ def _is_string(item: Field) -> bool:
     return item.tag == "S"
 
 
-def _check_expiration(text: str) -> None:
-    """Refuse what is not a whole number of milliseconds, as Erlang's string:to_integer sees it."""
+def _ttl_ms(text: str) -> int:
+    """What an expiration says; a whole number of milliseconds, as Erlang's string:to_integer sees
+    it.
+    """
     digits = text[1:] if text[:1] in ("-", "+") else text
     count = len(digits) - len(digits.lstrip("0123456789"))
     rest = digits[count:]
@@ -82,7 +82,5 @@ def _check_expiration(text: str) -> None:
     elif text.startswith("-") and int(digits):
         why = f"{{value_negative,{int(text)}}}"
     else:
-        raise PreconditionFailed(
-            f"invalid expiration '{text}': this version of leveret does not support message expiry"
-        )
+        return min(int(digits), TTL_MAX_MS)
     raise PreconditionFailed(f"invalid expiration '{text}': {why}")

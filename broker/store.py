@@ -29,7 +29,8 @@ class JournalStore:
         except OSError as error:
             raise JournalFailed(f"cannot read messages back: {error}") from error
         return [
-            restored(self._next_message_id(), stored.message_id, stored.blob) for stored in found
+            restored(self._next_message_id(), stored.message_id, stored.blob, stored.attributes)
+            for stored in found
         ]
 
     def settle(self, queue: Queue, ids: Sequence[int]) -> None:
@@ -41,4 +42,5 @@ class JournalStore:
 
     def keep(self, queue: Queue, message: Message) -> int:
         """Page a message out: it is on disk, but no restart brings it back."""
-        return self._journal.page((queue.number,), message.address, message.content)
+        attributes = b"" if message.notes is None else message.notes.encoded()
+        return self._journal.page((queue.number,), message.address, message.content, attributes)

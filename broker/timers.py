@@ -4,6 +4,9 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
 
+_HAIR = 1e-3
+"""Makes up for what the conversion from seconds loses."""
+
 
 class Timer:
     """A call due at a time; `cancel` takes it back."""
@@ -25,12 +28,19 @@ class Timers:
     def __init__(self) -> None:
         self.now = 0.0
         """The time, in seconds; whoever drives the timers sets it."""
+        self.epoch_ms = 0.0
+        """When `now` was 0, in milliseconds since 1970; whoever drives the timers sets it."""
         self._heap: list[tuple[float, int, Timer]] = []
         self._order = count()
         self.on_earlier: Callable[[float], None] = lambda _: None
         """Called with a deadline that is earlier than all before it: whoever sleeps must wake
         sooner.
         """
+
+    @property
+    def wall_ms(self) -> int:
+        """The time of day, in milliseconds since 1970: for what must make sense after a restart."""
+        return int(self.epoch_ms + self.now * 1000 + _HAIR)
 
     def at(self, due: float, call: Callable[[], None]) -> Timer:
         """Have `call` made by the first `run` at or after `due`."""

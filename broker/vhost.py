@@ -18,10 +18,12 @@ from ..amqp.errors import (
 from ..amqp.fields import Table
 from .binding import Binding
 from .exchanges import EXCHANGE_TYPES, DefaultExchange, Exchange
+from .expiry import Expiry
+from .features import Features
+from .intake import Intake
 from .lease import Lease
 from .queue import Queue, Store
 from .queue_arguments import check_equivalent_arguments, check_queue_arguments, difference
-from .timers import Timers
 
 if TYPE_CHECKING:
     from .binding import Destination
@@ -50,6 +52,7 @@ class VirtualHost:
 
     __slots__ = (
         "_definitions",
+        "_intake",
         "_mark_dirty",
         "_store",
         "_timers",
@@ -64,14 +67,15 @@ class VirtualHost:
         self,
         name: str,
         mark_dirty: Callable[[Queue], None],
-        timers: Timers,
+        intake: Intake,
         definitions: "Definitions",
         store: Store | None = None,
     ):
         self.name = name
         self.epoch = 0
         self._mark_dirty = mark_dirty
-        self._timers = timers
+        self._intake = intake
+        self._timers = intake.timers
         self._definitions = definitions
         self._store = store
         self.queues: dict[str, Queue] = {}
@@ -271,6 +275,7 @@ class VirtualHost:
             self.name,
             name,
             self._mark_dirty,
+            timers=self._timers,
             number=number,
             store=self._store,
             routes_changed=self._routes_changed,
@@ -282,8 +287,17 @@ class VirtualHost:
         expires = arguments.get("x-expires")
         if expires is not None:
             queue.lease = Lease(queue, expires.integer, self._timers, self.delete_queue)
+        self._add_features(queue)
         self.epoch += 1
         return queue
+
+    def _add_features(self, queue: Queue) -> None:
+        """Give a queue what its arguments ask for."""
+        arguments = queue.arguments
+        ttl = arguments.get("x-message-ttl")
+        if ttl is not None:
+            queue.features = Features(queue)
+            queue.features.expiry = Expiry(ttl.integer, self._timers, queue.look)
 
     def _check_equivalent_queue(
         self,
@@ -313,12 +327,11 @@ class VirtualHost:
         """
         if if_unused and queue.consumers:
             raise PreconditionFailed(f"{queue!r} in use")
+        queue.catch_up()
         if if_empty and queue.message_count:
             raise PreconditionFailed(f"{queue!r} not empty")
         count = queue.purge()
-        queue.deleted = True
-        if queue.lease is not None:
-            queue.lease.end()
+        queue.end()
         del self.queues[queue.name]
         self._definitions.remove_queue(queue)
         if queue.exclusive_owner is not None:
@@ -332,14 +345,15 @@ class VirtualHost:
 
     def add_reply_queue(self, name: str) -> Queue:
         """Create a queue for direct replies; it is reached by its name alone."""
-        queue = self.reply_queues[name] = Queue(self.name, name, self._mark_dirty)
+        queue = Queue(self.name, name, self._mark_dirty, timers=self._timers)
+        self.reply_queues[name] = queue
         self.epoch += 1
         return queue
 
     def remove_reply_queue(self, queue: Queue) -> None:
         """The consumer of direct replies is gone."""
         del self.reply_queues[queue.name]
-        queue.deleted = True
+        queue.end()
         self.epoch += 1
 
     # --- bindings -----------------------------------------------------------------------------

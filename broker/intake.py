@@ -1,0 +1,59 @@
+"""Where a routed message enters its queues: kept once on disk for all that are durable."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .message import Message
+from .notes import Notes
+from .queue import Queue
+from .timers import Timers
+
+if TYPE_CHECKING:
+    from ..storage.journal import Journal
+
+MESSAGE_OVERHEAD_BYTES = 200
+"""About what a queued message takes beside its content."""
+
+
+class Intake:
+    """Takes messages one by one, from clients and from the broker itself.
+
+    `next_message_id` gives the places of messages in their queues; `later` has a call made at the
+    end of the turn.
+    """
+
+    def __init__(
+        self,
+        journal: "Journal | None",
+        timers: Timers,
+        next_message_id: Callable[[], int],
+        later: Callable[[Callable[[], None]], None],
+    ):
+        self._journal = journal
+        self.timers = timers
+        self.next_message_id = next_message_id
+        self.later = later
+
+    def put(self, message: Message, queues: tuple[Queue, ...]) -> bool:
+        """Enqueue a message; False if a queue was full and refused it."""
+        if message.notes is not None or any(queue.timed for queue in queues):
+            message.notes = message.notes or Notes()
+            message.notes.published_ms = self.timers.wall_ms
+        accepting = tuple(queue for queue in queues if queue.accepts(message))
+        owners = owners_of(accepting)
+        if message.persistent and owners and self._journal is not None:
+            notes = message.notes
+            attributes = b"" if notes is None else notes.encoded()
+            message.stored = self._journal.append_message(
+                owners, message.address, message.content, attributes
+            )
+        mean_bytes = len(message.content) + MESSAGE_OVERHEAD_BYTES
+        for queue in accepting:
+            queue.mean_bytes = mean_bytes
+            queue.enqueue(message)
+        return len(accepting) == len(queues)
+
+
+def owners_of(queues: tuple[Queue, ...]) -> tuple[int, ...]:
+    """The numbers of the queues that keep persistent messages on disk."""
+    return tuple(queue.number for queue in queues if queue.durable)

@@ -1,0 +1,77 @@
+"""x-message-ttl and expiration: when messages leave a queue by themselves."""
+
+import time
+
+import pika
+import pytest
+from pika.exceptions import ChannelClosedByBroker
+
+PATIENCE_S = 5
+
+
+def ready(channel, queue):
+    return channel.queue_declare(queue, passive=True).method.message_count
+
+
+def wait_until_empty(channel, queue):
+    deadline = time.monotonic() + PATIENCE_S
+    while ready(channel, queue):
+        assert time.monotonic() < deadline, "the messages do not expire"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def short_lived(channel):
+    """A queue whose messages live for 400 ms."""
+    arguments = {"x-message-ttl": 400}
+    return channel.queue_declare("", exclusive=True, arguments=arguments).method.queue
+
+
+def test_messages_expire_by_the_queues_ttl(channel, short_lived):
+    channel.basic_publish("", short_lived, "x")
+    assert ready(channel, short_lived) == 1
+    wait_until_empty(channel, short_lived)
+
+
+def test_messages_expire_by_their_own_expiration(channel, queue):
+    channel.basic_publish("", queue, "x", pika.BasicProperties(expiration="400"))
+    assert ready(channel, queue) == 1
+    wait_until_empty(channel, queue)
+
+
+def test_message_expires_only_at_the_head(channel, queue):
+    channel.basic_publish("", queue, "long")
+    channel.basic_publish("", queue, "short", pika.BasicProperties(expiration="50"))
+    time.sleep(0.2)
+    assert ready(channel, queue) == 2
+    assert channel.basic_get(queue, auto_ack=True)[2] == b"long"
+    assert channel.basic_get(queue) == (None, None, None)
+
+
+def test_ttl_of_zero_delivers_to_a_waiting_consumer_only(connection, channel, queue):
+    properties = pika.BasicProperties(expiration="0")
+    channel.basic_publish("", queue, "missed", properties)
+    assert ready(channel, queue) == 0
+    received = []
+    channel.basic_consume(queue, lambda *delivery: received.append(delivery[3]), auto_ack=True)
+    channel.basic_publish("", queue, "in time", properties)
+    connection.process_data_events(1)
+    assert received == [b"in time"]
+
+
+def test_overdue_message_dies_when_it_comes_back(channel, short_lived):
+    channel.basic_publish("", short_lived, "x")
+    tag = channel.basic_get(short_lived)[0].delivery_tag
+    time.sleep(0.6)
+    channel.basic_nack(tag, requeue=True)
+    assert ready(channel, short_lived) == 0
+
+
+def test_expiration_must_be_a_number(channel, queue):
+    channel.basic_publish("", queue, "x", pika.BasicProperties(expiration="soon"))
+    with pytest.raises(ChannelClosedByBroker) as closed:
+        ready(channel, queue)
+    assert closed.value.args == (
+        406,
+        "PRECONDITION_FAILED - invalid expiration 'soon': no_integer",
+    )

@@ -1,0 +1,39 @@
+"""A `FakeServer` with a journal in memory, which can be stopped or killed and started again."""
+
+from fake_client import FakeServer
+from leveret.broker.broker import Broker
+from leveret.broker.configuration import Configuration
+from leveret.storage.opening import open_journal
+from memory_disk import MemoryDisk
+
+
+class DurableServer(FakeServer):
+    """Everything is on disk at the end of a turn."""
+
+    def __init__(self, disk: MemoryDisk | None = None, epoch_ms: float = 0.0):
+        super().__init__()
+        self.disk = disk or MemoryDisk()
+        self.journal, recovered = open_journal(self.disk)
+        self.broker = Broker(Configuration(), self.broker.unique_name, self.journal, recovered)
+        self.broker.timers.epoch_ms = epoch_ms
+        self.end_turn()
+
+    def end_turn(self) -> None:
+        super().end_turn()
+        while (batch := self.journal.take_batch()) is not None:
+            batch.write_and_sync()
+            self.broker.synced(self.journal.synced(batch))
+            super().end_turn()
+
+    def restarted(self, *, after_s: float = 0.0, clean: bool = True) -> "DurableServer":
+        """The server that comes up on the same disk, so much later."""
+        if clean:
+            self.broker.note_deliveries()
+            self.journal.close()
+        else:
+            self.disk = self.disk.crash(lambda choices: 0)
+        return DurableServer(self.disk, self.broker.timers.wall_ms + after_s * 1000)
+
+    def page_out(self, queue: str) -> None:
+        """Have a queue keep only its first messages in memory."""
+        self.broker.vhosts["/"].queues[queue].page_out()
