@@ -1,16 +1,18 @@
-"""Exchanges: which destinations a routing key (and a message's headers) leads to.
+"""Exchanges: which destinations a message's routing keys (or the message itself) lead to.
 
-Each type is a small class with `added`, `removed` and `match`. Walking on from exchange to
-exchange, alternate exchanges included, is the vhost's business.
+Each type is a small class with `added`, `removed` and `match`; those that RabbitMQ has as plugins
+stand in files of their own. Walking on from exchange to exchange, alternate exchanges included, is
+the vhost's business.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from ..amqp.fields import Table
 from .binding import Binding, BindingKey, binding_key
 from .header_match import HeaderMatch
+from .message import Message
 from .topic_trie import TopicTrie
 
 if TYPE_CHECKING:
@@ -19,13 +21,13 @@ if TYPE_CHECKING:
 
 
 class Exchange(ABC):
-    """One exchange of a vhost, with the bindings that have it as their source."""
+    """One exchange of a vhost, with the bindings that have it as their source.
+
+    `random_below` gives a random number from 0 up to its argument. Raises PreconditionFailed for
+    arguments that the type refuses.
+    """
 
     type: ClassVar[str]
-    needs_headers: ClassVar[bool] = False
-    """Whether `match` looks at a message's headers, so that its answer holds for that message
-    only.
-    """
 
     __slots__ = (
         "alternate",
@@ -36,6 +38,7 @@ class Exchange(ABC):
         "durable",
         "internal",
         "name",
+        "random_below",
         "vhost_name",
     )
 
@@ -48,6 +51,7 @@ class Exchange(ABC):
         auto_delete: bool = False,
         internal: bool = False,
         arguments: Table | None = None,
+        random_below: Callable[[int], int] = lambda end: 0,
     ):
         self.vhost_name = vhost_name
         self.name = name
@@ -59,6 +63,7 @@ class Exchange(ABC):
         self.alternate: str | None = None if alternate is None else alternate.text
         self.bindings: dict[BindingKey, Binding] = {}
         self.destination_of: set[Binding] = set()
+        self.random_below = random_below
         self.prepare()
 
     def __repr__(self) -> str:
@@ -83,21 +88,39 @@ class Exchange(ABC):
             self.removed(binding)
         return binding
 
+    @property
+    def routes_each_message(self) -> bool:
+        """Whether `match` has to see every message: its answer does not follow from the routing
+        keys, or it remembers messages.
+        """
+        return False
+
+    @property
+    def history(self) -> "Sequence[tuple[Sequence[str], Message]]":
+        """What the destination of a new binding gets at once: messages and their routing keys."""
+        return ()
+
     @abstractmethod
     def prepare(self) -> None:
-        """Set up whatever index a type keeps of its bindings."""
+        """Read the arguments, and set up whatever index a type keeps of its bindings."""
 
     @abstractmethod
     def added(self, binding: Binding) -> None:
-        """Take a new binding into account."""
+        """Take a new binding into account. Raises PreconditionFailed if it makes no sense."""
 
     @abstractmethod
     def removed(self, binding: Binding) -> None:
         """No longer take a binding into account."""
 
     @abstractmethod
-    def match(self, routing_key: str, headers: Table) -> Iterable["Destination"]:
-        """The destinations that bindings lead to; repeats are allowed."""
+    def match(
+        self, routing_keys: Sequence[str], message: Message | None
+    ) -> Iterable["Destination"]:
+        """The destinations that bindings lead to; repeats are allowed.
+
+        `routing_keys` are the one that the message was published with, then those of CC and BCC.
+        `message` is there if `routes_each_message`.
+        """
 
 
 class DefaultExchange(Exchange):
@@ -125,9 +148,11 @@ class DefaultExchange(Exchange):
     def removed(self, binding: Binding) -> None:
         raise AssertionError("the default exchange has no bindings")
 
-    def match(self, routing_key: str, headers: Table) -> Iterable["Destination"]:
-        queue = self._queues.get(routing_key) or self._reply_queues.get(routing_key)
-        return () if queue is None else (queue,)
+    def match(
+        self, routing_keys: Sequence[str], message: Message | None
+    ) -> Iterable["Destination"]:
+        found = [self._queues.get(key) or self._reply_queues.get(key) for key in routing_keys]
+        return [queue for queue in found if queue is not None]
 
 
 class DirectExchange(Exchange):
@@ -148,8 +173,10 @@ class DirectExchange(Exchange):
         if not destinations:
             del self._by_key[binding.routing_key]
 
-    def match(self, routing_key: str, headers: Table) -> Iterable["Destination"]:
-        return self._by_key.get(routing_key, ())
+    def match(
+        self, routing_keys: Sequence[str], message: Message | None
+    ) -> Iterable["Destination"]:
+        return [each for key in routing_keys for each in self._by_key.get(key, ())]
 
 
 class FanoutExchange(Exchange):
@@ -167,7 +194,9 @@ class FanoutExchange(Exchange):
     def removed(self, binding: Binding) -> None:
         pass
 
-    def match(self, routing_key: str, headers: Table) -> Iterable["Destination"]:
+    def match(
+        self, routing_keys: Sequence[str], message: Message | None
+    ) -> Iterable["Destination"]:
         return [binding.destination for binding in self.bindings.values()]
 
 
@@ -186,8 +215,10 @@ class TopicExchange(Exchange):
     def removed(self, binding: Binding) -> None:
         self._trie.remove(binding.routing_key, binding.destination)
 
-    def match(self, routing_key: str, headers: Table) -> Iterable["Destination"]:
-        return self._trie.match(routing_key)
+    def match(
+        self, routing_keys: Sequence[str], message: Message | None
+    ) -> Iterable["Destination"]:
+        return [each for key in routing_keys for each in self._trie.match(key)]
 
 
 class HeadersExchange(Exchange):
@@ -196,8 +227,11 @@ class HeadersExchange(Exchange):
     """
 
     type = "headers"
-    needs_headers = True
     __slots__ = ("_matches",)
+
+    @property
+    def routes_each_message(self) -> bool:
+        return True
 
     def prepare(self) -> None:
         self._matches: dict[Binding, HeaderMatch] = {}
@@ -208,7 +242,11 @@ class HeadersExchange(Exchange):
     def removed(self, binding: Binding) -> None:
         del self._matches[binding]
 
-    def match(self, routing_key: str, headers: Table) -> Iterable["Destination"]:
+    def match(
+        self, routing_keys: Sequence[str], message: Message | None
+    ) -> Iterable["Destination"]:
+        assert message is not None
+        headers = message.properties.headers()
         return [
             binding.destination
             for binding, match in self._matches.items()

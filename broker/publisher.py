@@ -57,17 +57,18 @@ _SINGLY = (SINGLY, SINGLY, SINGLY)
 class Route:
     """What a basic.publish frame means: the address, and the queues it leads to.
 
-    `by_content` says that the queues depend on the message's headers. `handling` tells, by the kind
-    of a message's properties, what to do with it. `owners` are the numbers of its durable queues.
+    `per_message` says that an exchange on the way has to see each message. `handling` tells, by the
+    kind of a message's properties, what to do with it. `owners` are the numbers of its durable
+    queues.
     """
 
     __slots__ = (
         "address",
-        "by_content",
         "exchange",
         "handling",
         "mandatory",
         "owners",
+        "per_message",
         "queues",
         "routing_key",
     )
@@ -78,7 +79,7 @@ class Route:
         self.routing_key = routing_key
         self.mandatory = mandatory
         self.queues: tuple[Queue, ...] = ()
-        self.by_content = False
+        self.per_message = False
         self.owners: tuple[int, ...] = ()
         self.handling = _SINGLY
 
@@ -304,13 +305,13 @@ class Publisher:
         return exchange
 
     def _find_queues(self, route: Route) -> None:
-        queues = self._vhost.route(route.exchange, route.routing_key, None)
-        route.by_content = queues is None
+        queues = self._vhost.route(route.exchange, (route.routing_key,), None)
+        route.per_message = queues is None
         route.queues = tuple(queues or ())
         route.owners = owners_of(route.queues)
         if (
             self.transaction is not None
-            or route.by_content
+            or route.per_message
             or (route.mandatory and not queues)
             or any(queue.singly for queue in route.queues)
         ):
@@ -366,12 +367,8 @@ class Publisher:
         if asked == SPECIAL:
             keys += apply_special_properties(self._channel, message)
         queues = route.queues
-        if route.by_content or len(keys) > 1:
-            headers = message.properties.headers()
-            found: dict[Queue, None] = {}
-            for key in keys:
-                found.update(self._vhost.route(route.exchange, key, headers) or {})
-            queues = tuple(found)
+        if route.per_message or len(keys) > 1:
+            queues = tuple(self._vhost.route(route.exchange, keys, message) or ())
         if self.transaction is not None:
             self.transaction.publish(message, queues, route.mandatory)
         else:

@@ -5,7 +5,7 @@ embedding code later. Operations check everything that does not depend on who as
 errors with RabbitMQ's texts.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ..amqp.errors import (
@@ -22,6 +22,7 @@ from .expiry import Expiry
 from .features import Features
 from .intake import Intake
 from .lease import Lease
+from .message import Message
 from .queue import Queue, Store
 from .queue_arguments import check_equivalent_arguments, check_queue_arguments, difference
 
@@ -221,12 +222,13 @@ class VirtualHost:
 
     def _remove_exchange(self, exchange: Exchange) -> None:
         del self.exchanges[exchange.name]
-        self._definitions.remove_exchange(exchange)
-        for binding in list(exchange.bindings.values()):
-            binding.destination_bindings.discard(binding)
-            self._definitions.remove_binding(binding)
-        exchange.bindings.clear()
-        self._unbind_destination(exchange.destination_of)
+        with self._definitions.together():
+            self._definitions.remove_exchange(exchange)
+            for binding in list(exchange.bindings.values()):
+                binding.destination_bindings.discard(binding)
+                self._definitions.remove_binding(binding)
+            exchange.bindings.clear()
+            self._unbind_destination(exchange.destination_of)
         self.epoch += 1
 
     # --- queues -------------------------------------------------------------------------------
@@ -333,10 +335,11 @@ class VirtualHost:
         count = queue.purge()
         queue.end()
         del self.queues[queue.name]
-        self._definitions.remove_queue(queue)
+        with self._definitions.together():
+            self._definitions.remove_queue(queue)
+            self._unbind_destination(queue.destination_of)
         if queue.exclusive_owner is not None:
             del queue.exclusive_owner.exclusive_queues[queue]
-        self._unbind_destination(queue.destination_of)
         for consumer in list(queue.consumers):
             queue.remove_consumer(consumer)
             consumer.channel.cancelled_by_broker(consumer)
@@ -388,8 +391,9 @@ class VirtualHost:
         binding = source.unbind(destination, routing_key, arguments)
         if binding is not None:
             binding.destination_bindings.discard(binding)
-            self._definitions.remove_binding(binding)
-            self._source_lost_binding(source)
+            with self._definitions.together():
+                self._definitions.remove_binding(binding)
+                self._source_lost_binding(source)
             self.epoch += 1
 
     def check_not_default(self, exchange: str) -> None:
@@ -413,20 +417,21 @@ class VirtualHost:
     # --- routing ------------------------------------------------------------------------------
 
     def route(
-        self, exchange: Exchange, routing_key: str, headers: Table | None
+        self, exchange: Exchange, routing_keys: Sequence[str], message: Message | None
     ) -> dict[Queue, None] | None:
         """The queues that a message goes to, each once, alternate exchanges included.
 
-        With `headers` None the answer must not depend on them: None is returned if it does.
+        Without a message the answer must follow from the keys alone: None is returned if an
+        exchange on the way has to see each message.
         """
         queues: dict[Queue, None] = {}
         seen = {exchange}
         work = [exchange]
         while work:
             current = work.pop()
-            if current.needs_headers and headers is None:
+            if message is None and current.routes_each_message:
                 return None
-            matched = list(current.match(routing_key, headers or {}))
+            matched = list(current.match(routing_keys, message))
             if not matched and current.alternate is not None:
                 alternate = self.exchanges.get(current.alternate)
                 matched = [] if alternate is None else [alternate]
