@@ -7,8 +7,7 @@ set by the edge and `unique_name` passed in.
 """
 
 from collections import deque
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -103,18 +102,6 @@ class Broker:
         waiting = self._when_durable
         while waiting and waiting[0][0] <= durable:
             waiting.popleft()[1]()
-
-    @contextmanager
-    def atomically(self) -> Generator[None, None, None]:
-        """What is written to the journal in this context survives a crash all or not at all."""
-        if self.journal is None:
-            yield
-            return
-        self.journal.begin_group()
-        try:
-            yield
-        finally:
-            self.journal.end_group()
 
     @property
     def awaits_disk(self) -> bool:

@@ -6,7 +6,8 @@ types. What is not durable, or depends on something that is not, is not written.
 
 import json
 from base64 import b64decode, b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +31,26 @@ class Definitions:
     def __init__(self, journal: "Journal | None"):
         self.journal = journal
         self._next_queue_number = count(1)
+        self._together = False
         self.position = 0
         """The journal's position behind the last change."""
+
+    @contextmanager
+    def together(self) -> Generator[None, None, None]:
+        """What is written to the journal in this context survives a crash all or not at all."""
+        if self.journal is None or self._together:
+            yield
+            return
+        self._together = True
+        before = self.position
+        self.journal.begin_group()
+        try:
+            yield
+        finally:
+            self._together = False
+            self.journal.end_group()
+            if self.position != before:
+                self.position = self.journal.position
 
     def next_queue_number(self) -> int:
         """A number that no queue has had since the broker started, nor a durable one before."""

@@ -37,7 +37,7 @@ class Transaction:
         published, self._published = self._published, []
         settled, self._settled = self._settled, []
         broker = channel.connection.broker
-        with broker.atomically():
+        with broker.definitions.together():
             for message, queues, mandatory in published:
                 message.id = broker.next_message_id()
                 live = tuple(queue for queue in queues if not queue.deleted)
