@@ -1,0 +1,233 @@
+"""Stories: lists of actions made up from a seed. Each action means something whatever came before,
+or nothing: so any of them can be left out.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+QUEUES = ("d0", "d1", "t0", "a0", "x")
+"""Two durable, a transient, an auto-delete one; `x` stands for each client's own exclusive one."""
+_EXCHANGE_NAMES = ("direct", "fanout", "fleeting", "vanishing")
+CLIENTS = 3
+CHANNELS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One thing that somebody does, with numbers that say how."""
+
+    name: str
+    numbers: tuple[tuple[str, int], ...]
+
+    def __str__(self) -> str:
+        return f"{self.name}({', '.join(f'{key}={value}' for key, value in self.numbers)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What a run is made of, and on what scale."""
+
+    actions: tuple[Action, ...]
+    segment_bytes: int
+    memory_budget_bytes: int
+    snapshots: bool
+
+
+def story(seed: int) -> Story:
+    """The story of a seed."""
+    chance = Random(seed)
+    scene = _Scene(chance)
+    scene.prelude()
+    for _ in range(chance.choice((20, 60, 120))):
+        scene.add_one()
+    return Story(
+        tuple(scene.actions),
+        segment_bytes=chance.choice((1024, 2048, 1 << 20)),
+        memory_budget_bytes=chance.choice((0, 0, 3000, 20000)),
+        snapshots=chance.random() < 0.5,
+    )
+
+
+class _Scene:
+    """Makes up one action after the other. What is likely differs from story to story."""
+
+    def __init__(self, chance: Random):
+        self.chance = chance
+        self.actions: list[Action] = []
+        crashes, faults = chance.choice((0, 1, 3)), chance.choice((0, 0, 1))
+        self._kinds: dict[Callable[[], None], int] = {
+            self._publish: chance.choice((10, 30)),
+            self._commit: chance.choice((3, 10)),
+            self._settle: chance.choice((5, 20)),
+            self._get: chance.choice((3, 10)),
+            self._consume: chance.choice((2, 6)),
+            self._cancel: 1,
+            self._qos: 2,
+            self._recover: 1,
+            self._declare_queue: 5,
+            self._delete_queue: chance.choice((0, 1, 2)),
+            self._purge: chance.choice((0, 1)),
+            self._declare_exchange: 2,
+            self._delete_exchange: chance.choice((0, 1)),
+            self._bind: 4,
+            self._unbind: 1,
+            self._close_channel: 1,
+            self._disconnect: 1,
+            self._write: chance.choice((20, 60)),
+            self._wait: 5,
+            self._crash: crashes,
+            self._restart: chance.choice((0, 1)),
+            self._fault: faults,
+            self._fill_disk: faults,
+            self._free_disk: 3 * faults,
+        }
+
+    def add_one(self) -> None:
+        (make,) = self.chance.choices(list(self._kinds), list(self._kinds.values()))
+        make()
+
+    def prelude(self) -> None:
+        """A topology that the rest can do something with."""
+        for queue in range(len(QUEUES)):
+            self._declare_queue(queue)
+        for exchange in range(len(_EXCHANGE_NAMES)):
+            if self.chance.random() < 0.8:
+                self._declare_exchange(exchange)
+        for _ in range(3):
+            self._bind()
+        for _ in range(4):
+            self._add("write")
+            self._add("notice")
+
+    def _add(self, name: str, **numbers: int) -> None:
+        self.actions.append(Action(name, tuple(numbers.items())))
+
+    def _below(self, end: int) -> int:
+        return self.chance.randrange(end)
+
+    def _on_channel(self, name: str, **numbers: int) -> None:
+        """An action on some channel; `more` keeps it back until more is sent."""
+        self._add(
+            name,
+            client=self._below(CLIENTS),
+            channel=1 + self._below(CHANNELS),
+            **numbers,
+            more=int(self.chance.random() < 0.3),
+        )
+
+    def _queue(self) -> int:
+        return self.chance.choice((0, 0, 0, 0, 1, 1, 2, 2, 3, 4))
+
+    def _exchange(self) -> int:
+        return self._below(len(_EXCHANGE_NAMES))
+
+    def _publish(self) -> None:
+        self._on_channel(
+            "publish",
+            exchange=self.chance.choice((-1, -1, -1, self._exchange())),
+            queue=self._queue(),
+            persistent=self.chance.choice((0, 1, 1, 2)),
+            mandatory=int(self.chance.random() < 0.2),
+            count=self.chance.choice((1, 1, 2, 5, 12)),
+            size=self.chance.choice((8, 8, 60, 60, 300, 300, 5000)),
+        )
+
+    def _commit(self) -> None:
+        self._on_channel("commit", commit=self.chance.choice((0, 1, 1, 1)))
+
+    def _settle(self) -> None:
+        self._on_channel(
+            "settle",
+            how=self._below(3),
+            pick=self._below(8),
+            multiple=self.chance.choice((0, 0, 1, 2)),
+            requeue=self._below(2),
+            twice=int(self.chance.random() < 0.02),
+        )
+
+    def _get(self) -> None:
+        self._on_channel("get", queue=self._queue(), no_ack=int(self.chance.random() < 0.3))
+
+    def _consume(self) -> None:
+        self._on_channel("consume", queue=self._queue(), no_ack=int(self.chance.random() < 0.3))
+
+    def _cancel(self) -> None:
+        self._on_channel("cancel", pick=self._below(4))
+
+    def _qos(self) -> None:
+        self._on_channel("qos", count=self.chance.choice((0, 1, 2, 5)), all_of_it=self._below(2))
+
+    def _recover(self) -> None:
+        self._on_channel("recover")
+
+    def _declare_queue(self, queue: int | None = None) -> None:
+        queue = self._queue() if queue is None else queue
+        self._on_channel("declare_queue", queue=queue, nowait=int(self.chance.random() < 0.2))
+
+    def _delete_queue(self) -> None:
+        self._on_channel(
+            "delete_queue",
+            queue=self._queue(),
+            if_empty=int(self.chance.random() < 0.2),
+            nowait=int(self.chance.random() < 0.2),
+        )
+
+    def _purge(self) -> None:
+        self._on_channel("purge", queue=self._queue())
+
+    def _declare_exchange(self, exchange: int | None = None) -> None:
+        exchange = self._exchange() if exchange is None else exchange
+        self._on_channel("declare_exchange", exchange=exchange)
+
+    def _delete_exchange(self) -> None:
+        self._on_channel("delete_exchange", exchange=self._exchange())
+
+    def _bind(self) -> None:
+        self._on_channel(
+            "bind",
+            exchange=self._exchange(),
+            queue=self._queue(),
+            key=self._queue(),
+            nowait=int(self.chance.random() < 0.2),
+        )
+
+    def _unbind(self) -> None:
+        self._on_channel(
+            "unbind", exchange=self._exchange(), queue=self._queue(), key=self._queue()
+        )
+
+    def _close_channel(self) -> None:
+        self._on_channel("close_channel")
+
+    def _disconnect(self) -> None:
+        self._add("disconnect", client=self._below(CLIENTS))
+
+    def _write(self) -> None:
+        for name in self.chance.choice((("write",), ("notice",), ("write", "notice"), ("write", "notice"))):
+            self._add(name)
+
+    def _wait(self) -> None:
+        self._add("wait", milliseconds=self.chance.choice((10, 60, 150)))
+
+    def _crash(self) -> None:
+        """`inside` is the disk operation in which it happens, if there is one left to do."""
+        self._add(
+            "crash",
+            power=self._below(2),
+            inside=self.chance.choice((0, 0, 1, 2, 3, 5)),
+            again_inside=self.chance.choice((0, 0, 1, 3, 6)),
+            seed=self._below(1 << 30),
+        )
+
+    def _restart(self) -> None:
+        self._add("restart")
+
+    def _fault(self) -> None:
+        self._add("fault", after=self._below(6), sync=self._below(2))
+
+    def _fill_disk(self) -> None:
+        self._add("fill_disk", left=self.chance.choice((0, 40, 400)))
+
+    def _free_disk(self) -> None:
+        self._add("free_disk")

@@ -1,0 +1,46 @@
+"""The shortest story that still fails in the same way, found by leaving actions out."""
+
+from dataclasses import replace
+
+from .actions import Story
+from .model import Violation
+from .run import play
+
+_PLAYS_MAX = 1500
+
+
+def failure(story: Story) -> BaseException | None:
+    """What goes wrong in a story, if something does."""
+    try:
+        play(story)
+    except Exception as error:
+        return error
+    return None
+
+
+def kind(error: BaseException) -> str:
+    """What tells one sort of failure from another."""
+    if isinstance(error, Violation):
+        return str(error).split(":", 1)[0]
+    return type(error).__name__
+
+
+def shrink(story: Story, wanted: str) -> Story:
+    """Leave out what can be left out with the same kind of failure remaining."""
+    plays = 0
+    actions = list(story.actions)
+    size = len(actions) // 2
+    while size and plays < _PLAYS_MAX:
+        at, shorter = 0, False
+        while at < len(actions) and plays < _PLAYS_MAX:
+            attempt = actions[:at] + actions[at + size :]
+            plays += 1
+            error = failure(replace(story, actions=tuple(attempt)))
+            if error is not None and kind(error) == wanted:
+                actions = attempt
+                shorter = True
+            else:
+                at += size
+        if size > 1 or not shorter:
+            size //= 2
+    return replace(story, actions=tuple(actions))

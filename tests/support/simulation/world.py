@@ -1,0 +1,195 @@
+"""A broker on a disk in memory, driven as the server and its committer drive one.
+
+What takes time in a server (a batch being written, its end being noticed, a timer) happens here
+when it is asked for, so that a crash can come between any two of these.
+"""
+
+import random
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from itertools import count
+from typing import Any
+
+from fake_client import FakeServer
+from memory_disk import MemoryDisk
+
+from leveret.broker import queue as queue_module
+from leveret.broker.alarms import Alarm
+from leveret.broker.broker import Broker
+from leveret.broker.configuration import Configuration
+from leveret.broker.message import restored
+from leveret.broker.server import COMMIT_DELAY_S, LAZY_MAX_BYTES
+from leveret.storage import log as log_module
+from leveret.storage.batch import Batch
+from leveret.storage.errors import DiskFull, JournalFailed
+from leveret.storage.journal import Journal
+from leveret.storage.opening import Recovered, open_journal
+from leveret.storage.settings import Settings
+
+ROOMY_BYTES = 1 << 40
+
+
+class PowerLoss(Exception):
+    """Comes from the disk in the middle of an operation."""
+
+
+class World(FakeServer):
+    """A broker that can be stopped, crash, and be started again on what its disk has kept."""
+
+    def __init__(self, settings: Settings, memory_budget_bytes: int):
+        self.settings = settings
+        self.memory_budget_bytes = memory_budget_bytes
+        self.disk = MemoryDisk()
+        self.unique = count(1)
+        self.taken = 0
+        """Batches that have been taken from the journal."""
+        self.written = 0
+        """Batches that are on disk, whether the broker has noticed or not."""
+        self.flight: Batch | None = None
+        self.full = False
+        self.failed = False
+        """The journal is finished, and the broker with it."""
+        self.journal: Journal
+        self.recovered: Recovered
+        self.broker: Broker
+        self.start()
+
+    # --- life ---------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Open the journal and set the broker up. PowerLoss may come from the disk."""
+        self.journal, self.recovered = open_journal(self.disk, self.settings)
+        self.broker = Broker(
+            Configuration(), lambda: f"{next(self.unique):022}", self.journal, self.recovered
+        )
+        self.broker.memory.budget_bytes = self.memory_budget_bytes
+        self.broker.alarms.on_clear = self._release
+        self.flight = None
+        self.full = self.failed = self._commit_is_due = False
+        # What has been recovered is on disk; it counts as a batch of its own.
+        self.taken += 1
+        self.written = self.taken
+
+    def _release(self) -> None:
+        for connection in self.broker.connections:
+            connection.unblock()
+
+    def stop(self) -> None:
+        """What a server does when all its connections are gone."""
+        self.disk.capacity_bytes = ROOMY_BYTES
+        if self.flight is not None:
+            if not self.flight.written:
+                self.flight.write_and_sync()
+            self.journal.synced(self.flight)
+        self.broker.note_deliveries()
+        self.journal.close()
+
+    def contents(self) -> dict[str, list[int]]:
+        """The bodies' numbers that each queue holds right after a start."""
+        found: dict[str, list[int]] = {}
+        for name, queue in self.queues.items():
+            ids = self.recovered.messages.get(queue.number) or ()
+            stored = self.journal.read_many(list(ids))
+            found[name] = [number_of(restored(0, 0, message.blob).body) for message in stored]
+        return found
+
+    @property
+    def queues(self) -> dict[str, Any]:
+        return self.broker.vhosts["/"].queues
+
+    # --- turns --------------------------------------------------------------------------------
+
+    def end_turn(self) -> None:
+        super().end_turn()
+        broker = self.broker
+        if broker.awaits_disk or broker.position - broker.durable > LAZY_MAX_BYTES:
+            self.commit()
+        elif not self._commit_is_due and self.journal.has_work:
+            self._commit_is_due = True
+            broker.timers.at(broker.timers.now + COMMIT_DELAY_S, self._commit_late)
+
+    def _commit_late(self) -> None:
+        self._commit_is_due = False
+        self.commit()
+
+    def commit(self) -> None:
+        """Take a batch, unless one is on its way."""
+        if self.flight is None and self.journal.has_work:
+            self.flight = self.journal.take_batch()
+            if self.flight is not None:
+                self.taken += 1
+
+    def watch(self) -> None:
+        """What a server does every few seconds."""
+        self.broker.memory.look()
+        self.end_turn()
+
+    # --- the disk -----------------------------------------------------------------------------
+
+    def write(self) -> None:
+        """What the writing thread does. PowerLoss may come from the disk."""
+        batch = self.flight
+        if batch is None or batch.written:
+            return
+        try:
+            batch.write_and_sync()
+            self.written = self.taken
+        except DiskFull:
+            if not self.full:
+                self.full = True
+                self.broker.alarms.set(Alarm.DISK, True)
+                self.end_turn()
+        except JournalFailed:
+            self.failed = True
+
+    def notice(self) -> None:
+        """What the loop does when a batch has been written."""
+        batch = self.flight
+        if batch is None or not batch.written:
+            return
+        if self.full:
+            self.full = False
+            self.broker.alarms.set(Alarm.DISK, False)
+            self.end_turn()
+        self.flight = None
+        self.broker.synced(self.journal.synced(batch))
+        self.end_turn()
+
+    def lose_power(self, chance: random.Random) -> None:
+        """From now on the disk is what a power loss has left of it."""
+        self.disk = self.disk.crash(chance.randrange)
+
+    def fail_after(self, operations: int, error: Callable[[], Exception], *kinds: str) -> None:
+        """Let the disk fail once, at its n-th operation of these kinds (all that change it)."""
+        left = count(operations, -1)
+
+        def fault(operation: str, name: str) -> None:
+            if operation == "read" or (kinds and operation not in kinds):
+                return
+            if next(left) == 0:
+                self.disk.fault = None
+                raise error()
+
+        self.disk.fault = fault
+
+
+def number_of(body: bytes) -> int:
+    """The number that a body begins with."""
+    return int(body.split(b" ", 1)[0])
+
+
+def body_of(number: int, size: int) -> bytes:
+    """A body of about that size that begins with its number."""
+    return f"{number} ".encode().ljust(size, b".")
+
+
+@contextmanager
+def small_scale() -> Generator[None, None, None]:
+    """Make everything small that is large for speed's sake, so that a few messages reach it."""
+    before = queue_module.LOADED_MESSAGES, queue_module.BATCH_MESSAGES, log_module.BLOCK_BYTES
+    queue_module.LOADED_MESSAGES, queue_module.BATCH_MESSAGES = 3, 4
+    log_module.BLOCK_BYTES = 256
+    try:
+        yield
+    finally:
+        queue_module.LOADED_MESSAGES, queue_module.BATCH_MESSAGES, log_module.BLOCK_BYTES = before
