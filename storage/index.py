@@ -123,8 +123,8 @@ class Index:
         """For each owner, take it off all messages whose id is below its mark."""
         for chunk in list(self.chunks.values()):
             marked = {
-                code: [owner for owner in remaining.numbers if owner in marks]
-                for code, remaining in enumerate(chunk.remaining)
+                code: [owner for owner in chunk.remaining[code].numbers if owner in marks]
+                for code in set(chunk.states)
             }
             if not any(marked.values()):
                 continue
@@ -181,16 +181,14 @@ class Index:
 
         for number in sorted(self.chunks):
             chunk = self.chunks[number]
-            if not chunk.live:
-                continue
-            by_code = [lists(remaining) for remaining in chunk.remaining]
+            by_code = {code: lists(chunk.remaining[code]) for code in set(chunk.states) - {0}}
             dense = not chunk.dead and chunk.ordinals is None
-            if dense and len({remaining.numbers for remaining in chunk.remaining}) == 2:
+            if dense and len({chunk.remaining[code].numbers for code in by_code}) == 1:
                 first = number << CHUNK_BITS
-                for ids in by_code[1]:
+                for ids in by_code[chunk.states[0]]:
                     ids.extend(range(first, first + len(chunk.states)))
                 continue
             for message_id, code in chunk.live_entries():
                 for ids in by_code[code]:
                     ids.append(message_id)
-        return {owner: ids for owner, ids in found.items() if ids}
+        return found

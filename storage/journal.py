@@ -274,11 +274,12 @@ class Journal(Log):
     # Rewriting
 
     def append_moved(self, message: StoredMessage, owners: Owners) -> None:
-        super().append_moved(message, owners)
+        # Counts first: were they cut off by a crash, the old ones would go with the old segment.
         for owner in owners.numbers:
             count = self._state.deliveries.get(owner, {}).get(message.message_id)
             if count is not None:
                 self.note_deliveries(owner, {message.message_id: count})
+        super().append_moved(message, owners)
 
     def move_definitions(self, segment: Segment, limit_bytes: int) -> bool:
         if not segment.definitions:

@@ -106,7 +106,7 @@ class Filled:
         max_size=30,
     ),
 )
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_the_index_says_what_a_dictionary_would(
     first: int, count: int, seed: int, most_codes: int, steps: list[tuple[str, int]]
 ) -> None:
