@@ -105,6 +105,11 @@ def unknown_frame(kind: int, payload: bytes) -> FrameError:
     return FrameError(f"type {kind}, {_octets(payload)}: unknown_frame", at=(0, 0))
 
 
+def unexpected_frame(kind: int, payload: bytes) -> UnexpectedFrame:
+    """The error for content on channel 0, where only methods go."""
+    return UnexpectedFrame(f"type {kind}, {_octets(payload)}", at=(0, 0))
+
+
 def bad_end(kind: int, payload: bytes, end: int) -> FrameError:
     """The error for a frame whose last octet is not the frame end."""
     return FrameError(

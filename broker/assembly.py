@@ -59,8 +59,6 @@ class ContentAssembly:
                 f"expected content header for class {BASIC_CLASS},"
                 " got non content header frame instead"
             )
-        if len(payload) < CONTENT_HEAD.size + 2:
-            raise FrameError("cannot decode a content header")
         class_id, weight, size = CONTENT_HEAD.unpack_from(payload)
         if class_id != BASIC_CLASS:
             raise UnexpectedFrame(

@@ -19,6 +19,7 @@ from ..amqp.basic import (
     publish_parts,
     return_frame,
 )
+from ..amqp.content import CONTENT_HEAD
 from ..amqp.errors import NO_ROUTE, AccessRefused, NotSupported
 from ..amqp.frames import (
     BODY,
@@ -136,6 +137,7 @@ class Publisher:
         if self._epoch != self._vhost.epoch:
             self.forget_routes()
         connection = self._channel.connection
+        connection.receiver.method = BASIC_PUBLISH
         if connection.broker.alarms:
             connection.block()
         known, number = self._routes.get, self._number
@@ -227,36 +229,40 @@ class Publisher:
         if self.confirms is not None:
             self._confirm(1, stored=message.stored != 0)
 
-    def _irregular(self, data: bytes, at: int, header_at: int, route: Route | None) -> int:
+    def _irregular(self, data: bytes, at: int, header_at: int, route: Route) -> int:
         """Where to go on when no whole message stands at `at`: there, if all that lacks is more
         bytes.
 
         Else the content is taken frame by frame, from the header on.
         """
-        if route is None or header_at >= len(data):
-            return at
-        frame = (HEADER, self._number)
-        if len(data) - header_at < CONTENT_FRAME_HEAD.size:
-            regular = data[header_at] == HEADER
-        else:
-            kind, channel, size, content_class, body_bytes = CONTENT_FRAME_HEAD.unpack_from(
-                data, header_at
-            )
-            body_at = header_at + size + OVERHEAD_BYTES
-            regular = (
-                (kind, channel) == frame
-                and content_class == BASIC_CONTENT
-                and size <= self._channel.connection.payload_max
-                and body_bytes <= self._inline_max
-                and not self._is_whole(data, body_at, body_bytes)
-            )
-        if regular:
+        if self._may_become_whole(data, header_at):
             return at
         connection = self._channel.connection
         self._assembly = ContentAssembly(
             route, self._number, connection.broker.configuration.connection.max_message_bytes
         )
         return header_at
+
+    def _may_become_whole(self, data: bytes, header_at: int) -> bool:
+        """Whether the content header and body frame that are to stand there are as they should be,
+        as far as they have come.
+        """
+        left = len(data) - header_at
+        if left < HEAD.size:
+            return left <= 0 or data[header_at] == HEADER
+        kind, channel, size = HEAD.unpack_from(data, header_at)
+        if (kind, channel) != (HEADER, self._number):
+            return False
+        if not CONTENT_HEAD.size <= size <= self._channel.connection.payload_max:
+            return False
+        if left < CONTENT_FRAME_HEAD.size:
+            return True
+        _, _, _, content_class, body_bytes = CONTENT_FRAME_HEAD.unpack_from(data, header_at)
+        return (
+            content_class == BASIC_CONTENT
+            and body_bytes <= self._inline_max
+            and not self._is_whole(data, header_at + size + OVERHEAD_BYTES, body_bytes)
+        )
 
     def _is_whole(self, data: bytes, body_at: int, body_bytes: int) -> bool:
         """Whether enough has come to see that header and body frame are not as they should be."""
@@ -279,8 +285,7 @@ class Publisher:
         check_head(METHOD, self._number, behind - at - OVERHEAD_BYTES, connection.payload_max)
         if behind > len(data):
             return None
-        receiver = connection.receiver
-        receiver.method, receiver.position = BASIC_PUBLISH, behind
+        connection.receiver.position = behind
         frame = data[at:behind]
         if frame[-1] != END:
             raise bad_end(METHOD, frame[HEAD.size : -1], frame[-1])
@@ -362,7 +367,6 @@ class Publisher:
 
     def _publish(self, route: Route, message: Message, asked: int) -> None:
         """Route and enqueue one message, minding all that it asks for."""
-        self._channel.connection.receiver.method = BASIC_PUBLISH
         keys = [route.routing_key]
         if asked == SPECIAL:
             keys += apply_special_properties(self._channel, message)

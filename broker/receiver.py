@@ -19,6 +19,7 @@ from ..amqp.frames import (
     PROTOCOL_HEADER,
     method_frame,
     read_frame,
+    unexpected_frame,
 )
 from ..amqp.methods import (
     ChannelClose,
@@ -245,7 +246,7 @@ class Receiver:
                 self._receive_closing_channel(connection, number, payload)
             return
         if kind != METHOD:
-            raise ChannelFault("expected 'channel.open'", at=(0, 0))
+            raise UnexpectedFrame("expected method frame, got non method frame instead", at=(0, 0))
         if not isinstance(decode(payload), ChannelOpen):
             raise ChannelFault("expected 'channel.open'")
         if len(connection.channels) >= connection.channel_max:
@@ -274,7 +275,7 @@ class Receiver:
         self, connection: "Connection", kind: int, payload: bytes
     ) -> None:
         if kind != METHOD:
-            raise UnexpectedFrame("expected method frame, got non method frame instead", at=(0, 0))
+            raise unexpected_frame(kind, payload)
         match decode(payload):
             case ConnectionClose() as close:
                 connection.client_closed(close)
