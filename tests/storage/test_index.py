@@ -97,7 +97,7 @@ class Filled:
     first=st.sampled_from([1, CHUNK_SIZE - 150, 5 * CHUNK_SIZE + 3]),
     count=st.integers(0, 300),
     seed=st.integers(0, 1000),
-    most_codes=st.sampled_from([60_000, 40]),
+    most_codes=st.sampled_from([60_000, 250]),
     steps=st.lists(
         st.tuples(
             st.sampled_from(["append", "settle", "some", "all", "before", "move"]),
@@ -106,7 +106,7 @@ class Filled:
         max_size=30,
     ),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_the_index_says_what_a_dictionary_would(
     first: int, count: int, seed: int, most_codes: int, steps: list[tuple[str, int]]
 ) -> None:
