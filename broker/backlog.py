@@ -5,7 +5,7 @@ time, when what it holds in memory runs out.
 """
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 _FREED_AT = 1 << 16
 
@@ -15,8 +15,8 @@ class Backlog:
 
     __slots__ = ("_at", "_ids", "_redelivered")
 
-    def __init__(self, ids: Iterable[int] = (), redelivered: "frozenset[int] | None" = frozenset()):
-        """`redelivered` are the ids of those that were delivered before; None stands for all."""
+    def __init__(self, ids: Iterable[int] = (), redelivered: Container[int] = ()):
+        """`redelivered` has the ids of those that were delivered before."""
         self._ids = ids if isinstance(ids, array) else array("Q", ids)
         self._at = 0
         self._redelivered = redelivered
@@ -45,4 +45,4 @@ class Backlog:
 
     def was_delivered(self, stored: int) -> bool:
         """Whether a message must be flagged redelivered."""
-        return self._redelivered is None or stored in self._redelivered
+        return stored in self._redelivered

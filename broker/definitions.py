@@ -175,7 +175,8 @@ def _restore_messages(queue: Queue, recovered: "Recovered") -> None:
     ids = recovered.messages.get(queue.number)
     if ids:
         delivered = recovered.deliveries.get(queue.number, {})
-        queue.restore(Backlog(ids, frozenset(delivered) if recovered.clean else None))
+        # After a crash any of them may have been delivered; those that come later were not.
+        queue.restore(Backlog(ids, delivered if recovered.clean else range(ids[-1] + 1)))
 
 
 def _parsed(definitions: Mapping[bytes, bytes]) -> Iterator[tuple[list[str], dict[str, Any]]]:

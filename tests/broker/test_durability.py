@@ -95,13 +95,15 @@ def test_a_commit_of_nothing_is_answered_after_a_restart(world: World) -> None:
 def test_a_message_published_after_a_crash_is_not_flagged_redelivered(world: World) -> None:
     client = world.connect()
     declare_durable(world, client)
-    client.publish(b"before", "q", delivery_mode=PERSISTENT)
+    for body in (b"1", b"2", b"3"):
+        client.publish(body, "q", delivery_mode=PERSISTENT)
     sync(world)
     crash(world)
     client = world.connect()
-    client.publish(b"after", "q", delivery_mode=PERSISTENT)
-    flags = [(got.body, got.call.redelivered) for got in (client.get(), client.get()) if got]
-    assert flags == [(b"before", True), (b"after", False)]
+    client.publish(b"4", "q", delivery_mode=PERSISTENT)
+    got = [client.get() for _ in range(4)]
+    flags = [(each.body, each.call.redelivered) for each in got if each]
+    assert flags == [(b"1", True), (b"2", True), (b"3", True), (b"4", False)]
 
 
 def test_messages_of_a_deleted_queue_do_not_appear_in_another_one(world: World) -> None:
