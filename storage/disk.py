@@ -166,9 +166,8 @@ class RealDisk:
         self._path = Path(directory)
         self._lock = -1
         try:
-            if create and not self._path.is_dir():
-                self._path.mkdir(mode=0o700, parents=True)
-                self._sync_path(self._path.parent)
+            if create:
+                self._make(self._path)
             self._directory = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise DirectoryNotWritable(
@@ -245,9 +244,13 @@ class RealDisk:
             os.close(descriptor)
 
     @staticmethod
-    def _sync_path(path: Path) -> None:
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    def _make(path: Path) -> None:
+        """Create a directory and those above it that are missing, each on the medium."""
+        missing = [parent for parent in (path, *path.parents) if not parent.exists()]
+        for directory in reversed(missing):
+            directory.mkdir(mode=0o700, exist_ok=True)
+            descriptor = os.open(directory.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)

@@ -274,12 +274,17 @@ class Journal(Log):
     # Rewriting
 
     def append_moved(self, message: StoredMessage, owners: Owners) -> None:
-        # Counts first: were they cut off by a crash, the old ones would go with the old segment.
-        for owner in owners.numbers:
-            count = self._state.deliveries.get(owner, {}).get(message.message_id)
-            if count is not None:
-                self.note_deliveries(owner, {message.message_id: count})
+        message_id = message.message_id
+        deliveries = self._state.deliveries
+        counts = {owner: deliveries.get(owner, {}).get(message_id, 0) for owner in owners.numbers}
+        # The counts stand behind the message, in no earlier segment, lest they go before it; and
+        # a crash may not part them, for the old counts go with the old segment.
+        self.begin_group()
         super().append_moved(message, owners)
+        for owner, count in counts.items():
+            if count:
+                self.note_deliveries(owner, {message_id: count})
+        super().end_group()
 
     def move_definitions(self, segment: Segment, limit_bytes: int) -> bool:
         if not segment.definitions:
