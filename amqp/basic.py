@@ -7,7 +7,7 @@ message's address; `DeliverFrame` makes that one pack.
 import struct
 
 from .frames import END_OCTET, METHOD, METHOD_HEAD
-from .methods import cannot_decode, malformed_shortstr
+from .methods import cannot_decode
 
 BASIC_PUBLISH = 60 << 16 | 40
 BASIC_ACK = 60 << 16 | 80
@@ -53,24 +53,26 @@ def publish_parts(frame: bytes) -> tuple[bytes, str, str, int]:
     """(address, exchange, routing key, bits) of a basic.publish frame.
 
     The address is the two short strings as they stand, which is how deliver, get-ok and return want
-    them. Raises FrameError if it is not laid out as a publish.
+    them. Bytes that are not UTF-8 become surrogates: unlike in other methods, RabbitMQ lets them
+    pass in here. Raises FrameError if it is not laid out as a publish.
     """
     start, last = PUBLISH_HEAD.size, len(frame) - 1
     middle = start + 1 + frame[start] if start < last else last
     end = middle + 1 + frame[middle] if middle < last else last
     if end + 1 != last:
         raise cannot_decode(frame[METHOD_HEAD.size : -1])
-    try:
-        exchange, routing_key = frame[start + 1 : middle].decode(), frame[middle + 1 : end].decode()
-    except UnicodeDecodeError:
-        raise malformed_shortstr() from None
+    exchange, routing_key = _text(frame[start + 1 : middle]), _text(frame[middle + 1 : end])
     return frame[start:end], exchange, routing_key, frame[end]
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "surrogateescape")
 
 
 def split_address(address: bytes) -> tuple[str, str]:
     """Exchange and routing key of an address."""
     middle = 1 + address[0]
-    return address[1:middle].decode(), address[middle + 1 :].decode()
+    return _text(address[1:middle]), _text(address[middle + 1 :])
 
 
 class DeliverFrame:

@@ -30,11 +30,13 @@ class AMQPError(Exception):
 
     @property
     def reply_text(self) -> str:
-        """`NAME - explanation`, cut to what a short string holds as RabbitMQ cuts it."""
-        text = f"{self.name} - {self.explanation}"
-        encoded = text.encode("utf-8", "surrogateescape")
+        """`NAME - explanation`, cut to what a short string holds as RabbitMQ cuts it.
+
+        What is not UTF-8 in a quoted name is shown as escapes: clients could not decode the text.
+        """
+        encoded = f"{self.name} - {self.explanation}".encode("utf-8", "backslashreplace")
         if len(encoded) <= _TEXT_LIMIT_BYTES:
-            return text
+            return encoded.decode()
         return encoded[: _TEXT_LIMIT_BYTES - 3].decode("utf-8", "ignore") + "..."
 
 

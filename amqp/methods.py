@@ -29,7 +29,11 @@ _LONGLONG = struct.Struct(">Q")
 
 
 def method(class_id: int, method_id: int, types: str = "") -> Callable[[MethodType], MethodType]:
-    """Register a NamedTuple as a method; `types` are the wire types of its fields, in order."""
+    """Register a NamedTuple as a method; `types` are the wire types of its fields, in order.
+
+    An `unchecked` is a short string whose bytes need not be UTF-8: RabbitMQ lets any pass in the
+    names of a publish.
+    """
 
     def register(declared: MethodType) -> MethodType:
         number, layout = class_id << 16 | method_id, tuple(types.split())
@@ -104,6 +108,7 @@ _encoders: dict[str, Callable[[Any], bytes]] = {
     "long": _LONG.pack,
     "longlong": _LONGLONG.pack,
     "shortstr": shortstr,
+    "unchecked": shortstr,
     "longstr": _longstr,
     "table": encode_table,
 }
@@ -136,6 +141,11 @@ def _decode_shortstr(payload: bytes, at: int) -> tuple[bytes, int]:
     return payload[at + 1 : end], end
 
 
+def _decode_unchecked_shortstr(payload: bytes, at: int) -> tuple[str, int]:
+    end = at + 1 + payload[at]
+    return payload[at + 1 : end].decode("utf-8", "surrogateescape"), end
+
+
 def _decode_longstr(payload: bytes, at: int) -> tuple[bytes, int]:
     end = at + 4 + _LONG.unpack_from(payload, at)[0]
     return payload[at + 4 : end], end
@@ -147,6 +157,7 @@ _decoders: dict[str, Callable[[bytes, int], tuple[Any, int]]] = {
     "long": lambda payload, at: (_LONG.unpack_from(payload, at)[0], at + 4),
     "longlong": lambda payload, at: (_LONGLONG.unpack_from(payload, at)[0], at + 8),
     "shortstr": _decode_shortstr,
+    "unchecked": _decode_unchecked_shortstr,
     "longstr": _decode_longstr,
     "table": decode_table,
 }
@@ -489,7 +500,7 @@ class BasicCancelOk(NamedTuple):
     consumer_tag: str
 
 
-@method(60, 40, "short shortstr shortstr bit bit")
+@method(60, 40, "short unchecked unchecked bit bit")
 class BasicPublish(NamedTuple):
     ticket: int
     exchange: str
@@ -498,7 +509,7 @@ class BasicPublish(NamedTuple):
     immediate: bool
 
 
-@method(60, 50, "short shortstr shortstr shortstr")
+@method(60, 50, "short shortstr unchecked unchecked")
 class BasicReturn(NamedTuple):
     reply_code: int
     reply_text: str
@@ -506,7 +517,7 @@ class BasicReturn(NamedTuple):
     routing_key: str
 
 
-@method(60, 60, "shortstr longlong bit shortstr shortstr")
+@method(60, 60, "shortstr longlong bit unchecked unchecked")
 class BasicDeliver(NamedTuple):
     consumer_tag: str
     delivery_tag: int
@@ -522,7 +533,7 @@ class BasicGet(NamedTuple):
     no_ack: bool
 
 
-@method(60, 71, "longlong bit shortstr shortstr long")
+@method(60, 71, "longlong bit unchecked unchecked long")
 class BasicGetOk(NamedTuple):
     delivery_tag: int
     redelivered: bool
