@@ -59,9 +59,9 @@ class _Scene:
         self._kinds: dict[Callable[[], None], int] = {
             self._publish: chance.choice((10, 30)),
             self._commit: chance.choice((3, 10)),
-            self._settle: chance.choice((5, 20)),
+            self._settle: chance.choice((8, 25)),
             self._get: chance.choice((3, 10)),
-            self._consume: chance.choice((2, 6)),
+            self._consume: chance.choice((3, 9)),
             self._cancel: 1,
             self._qos: 2,
             self._recover: 1,
@@ -106,6 +106,10 @@ class _Scene:
     def _below(self, end: int) -> int:
         return self.chance.randrange(end)
 
+    def _on_existing(self, name: str, **numbers: int) -> None:
+        """An action on a queue or exchange, which is declared first unless it is a `blind` one."""
+        self._on_channel(name, **numbers, blind=int(self.chance.random() < 0.1))
+
     def _on_channel(self, name: str, **numbers: int) -> None:
         """An action on some channel; `more` keeps it back until more is sent."""
         self._add(
@@ -123,7 +127,7 @@ class _Scene:
         return self._below(len(_EXCHANGE_NAMES))
 
     def _publish(self) -> None:
-        self._on_channel(
+        self._on_existing(
             "publish",
             exchange=self.chance.choice((-1, -1, -1, self._exchange())),
             queue=self._queue(),
@@ -134,7 +138,9 @@ class _Scene:
         )
 
     def _commit(self) -> None:
-        self._on_channel("commit", commit=self.chance.choice((0, 1, 1, 1)))
+        client, channel = self.chance.choice(((0, 2), (1, 1)))  # those that have transactions
+        commit = self.chance.choice((0, 1, 1, 1))
+        self._add("commit", client=client, channel=channel, commit=commit, more=0)
 
     def _settle(self) -> None:
         self._on_channel(
@@ -147,10 +153,10 @@ class _Scene:
         )
 
     def _get(self) -> None:
-        self._on_channel("get", queue=self._queue(), no_ack=int(self.chance.random() < 0.3))
+        self._on_existing("get", queue=self._queue(), no_ack=int(self.chance.random() < 0.3))
 
     def _consume(self) -> None:
-        self._on_channel("consume", queue=self._queue(), no_ack=int(self.chance.random() < 0.3))
+        self._on_existing("consume", queue=self._queue(), no_ack=int(self.chance.random() < 0.3))
 
     def _cancel(self) -> None:
         self._on_channel("cancel", pick=self._below(4))
@@ -184,7 +190,7 @@ class _Scene:
         self._on_channel("delete_exchange", exchange=self._exchange())
 
     def _bind(self) -> None:
-        self._on_channel(
+        self._on_existing(
             "bind",
             exchange=self._exchange(),
             queue=self._queue(),

@@ -220,6 +220,27 @@ class Run:
         name = QUEUES[queue]
         return f"x{client}" if name == "x" else name
 
+    def _need_queue(self, client: int, channel: int, queue: int) -> None:
+        if self._queue_name(client, queue) not in self.model.queues:
+            self._do_declare_queue(client, channel, queue, nowait=0, more=1)
+
+    def _need_exchange(self, client: int, channel: int, exchange: int) -> None:
+        if list(EXCHANGES)[exchange] not in self.model.exchanges:
+            self._do_declare_exchange(client, channel, exchange, more=1)
+
+    def _with(self, what: str, client: int, channel: int) -> tuple[int, MChannel] | None:
+        """A channel that has something unsettled, or consumers: this one, else the first."""
+        found = [
+            (number, known)
+            for number, it in self.clients.items()
+            for known in it.model.channels.values()
+            if getattr(known, what) and not known.closing
+        ]
+        for number, known in found:
+            if (number, known.number) == (client, channel):
+                return number, known
+        return found[0] if found else None
+
     # --- what clients do ----------------------------------------------------------------------
 
     def _do_declare_queue(
@@ -274,8 +295,19 @@ class Run:
         }
 
     def _do_bind(
-        self, client: int, channel: int, exchange: int, queue: int, key: int, nowait: int, more: int
+        self,
+        client: int,
+        channel: int,
+        exchange: int,
+        queue: int,
+        key: int,
+        nowait: int,
+        blind: int,
+        more: int,
     ) -> None:
+        if not blind:
+            self._need_exchange(client, channel, exchange)
+            self._need_queue(client, channel, queue)
         options = self._binding(client, exchange, queue, key) | {"nowait": bool(nowait)}
         bind = Queue.Bind(
             queue=options["queue"],
@@ -304,9 +336,14 @@ class Run:
         mandatory: int,
         count: int,
         size: int,
+        blind: int,
         more: int,
     ) -> None:
         """`persistent` 2 stands for every other message being so."""
+        if not blind:
+            if exchange >= 0:
+                self._need_exchange(client, channel, exchange)
+            self._need_queue(client, channel, queue)
         for nth in range(count):
             body = self._next_body()
             is_persistent = bool(persistent == 1 or (persistent == 2 and nth % 2))
@@ -352,10 +389,9 @@ class Run:
         more: int,
     ) -> None:
         """`multiple` 2 stands for all that is outstanding."""
-        it = self.clients.get(client)
-        known = it.model.channels.get(channel) if it is not None else None
-        if known is None or not known.unsettled:
+        if (found := self._with("unsettled", client, channel)) is None:
             return
+        client, known = found
         tags = list(known.unsettled)
         tag = 0 if multiple == 2 and how != 2 else tags[pick % len(tags)]
         several = bool(multiple) and how != 2
@@ -367,26 +403,34 @@ class Run:
             case _:
                 call, again = Basic.Reject(tag, bool(requeue)), bool(requeue)
         options = {"how": "ack", "tag": tag, "multiple": several, "requeue": again}
-        self._send(client, channel, more, "settle", options, *[call] * (1 + twice))
+        self._send(client, known.number, more, "settle", options, *[call] * (1 + twice))
 
-    def _do_get(self, client: int, channel: int, queue: int, no_ack: int, more: int) -> None:
+    def _do_get(
+        self, client: int, channel: int, queue: int, no_ack: int, blind: int, more: int
+    ) -> None:
+        if not blind:
+            self._need_queue(client, channel, queue)
         name = self._queue_name(client, queue)
         options = {"queue": name, "no_ack": bool(no_ack)}
         self._send(client, channel, more, "get", options, Basic.Get(**options))
 
-    def _do_consume(self, client: int, channel: int, queue: int, no_ack: int, more: int) -> None:
+    def _do_consume(
+        self, client: int, channel: int, queue: int, no_ack: int, blind: int, more: int
+    ) -> None:
+        if not blind:
+            self._need_queue(client, channel, queue)
         name, tag = self._queue_name(client, queue), f"c{self._next_tag()}"
         options = {"queue": name, "tag": tag, "no_ack": bool(no_ack)}
         consume = Basic.Consume(queue=name, consumer_tag=tag, no_ack=bool(no_ack))
         self._send(client, channel, more, "consume", options, consume)
 
     def _do_cancel(self, client: int, channel: int, pick: int, more: int) -> None:
-        it = self.clients.get(client)
-        known = it.model.channels.get(channel) if it is not None else None
-        if known is None or not known.consumers:
+        if (found := self._with("consumers", client, channel)) is None:
             return
+        client, known = found
         tag = list(known.consumers)[pick % len(known.consumers)]
-        self._send(client, channel, more, "cancel", {"tag": tag}, Basic.Cancel(consumer_tag=tag))
+        cancel = Basic.Cancel(consumer_tag=tag)
+        self._send(client, known.number, more, "cancel", {"tag": tag}, cancel)
 
     def _do_qos(self, client: int, channel: int, count: int, all_of_it: int, more: int) -> None:
         options = {"count": count, "all_of_it": bool(all_of_it)}
