@@ -7,9 +7,10 @@ from ..amqp.errors import NotFound, PreconditionFailed
 from ..amqp.frames import END, METHOD, method_frame
 from ..amqp.methods import BasicCancel, Method
 from .consumer import Consumer
+from .death import Reason
 from .publisher import Publisher
 from .queue import Queue
-from .unsettled import Delivery, Unsettled
+from .unsettled import Delivery, Outcome, Unsettled
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -84,18 +85,23 @@ class Channel:
                 settled.append(delivery)
                 at += SETTLE_BYTES
         finally:
-            self.settle(settled, requeue=False)
+            self.settle(settled, Outcome.ACKNOWLEDGED)
         return at
 
-    def settle(self, deliveries: list[Delivery], *, requeue: bool) -> None:
+    def settle(self, deliveries: list[Delivery], outcome: Outcome) -> None:
         """Be done with deliveries, or put them back in their queues; their consumers get credit
         back.
         """
-        for message, queue, _ in deliveries:
-            if requeue:
+        if outcome is Outcome.ACKNOWLEDGED:
+            for message, queue, _ in deliveries:
+                if message.stored:
+                    queue.settle(message)
+        elif outcome is Outcome.RETURNED:
+            for message, queue, _ in deliveries:
                 queue.requeue(message)
-            elif message.stored:
-                queue.settle(message)
+        else:
+            for message, queue, _ in deliveries:
+                queue.discard(message, Reason.REJECTED)
         self.unsettled.release(deliveries)
         if self.unsettled.limit:
             self.wake_consumers()
@@ -137,4 +143,4 @@ class Channel:
             self.cancel(consumer)
         if self.publisher.transaction is not None:
             self.publisher.transaction.rollback(self)
-        self.settle(list(self.unsettled.take_all().values()), requeue=True)
+        self.settle(list(self.unsettled.take_all().values()), Outcome.RETURNED)

@@ -23,6 +23,7 @@ from .channel import Channel
 from .consumer import Consumer
 from .property_kinds import DIRECT_REPLY_TO
 from .queue import Queue
+from .unsettled import Outcome
 from .users import Right
 
 _STREAM_ARGUMENTS = ("x-stream-offset", "x-stream-filter", "x-stream-match-unfiltered")
@@ -151,26 +152,28 @@ def basic_get(channel: Channel, call: BasicGet) -> None:
 
 def basic_ack(channel: Channel, call: BasicAck) -> None:
     """basic.ack."""
-    _settle(channel, call.delivery_tag, call.multiple, requeue=False)
+    _settle(channel, call.delivery_tag, call.multiple, Outcome.ACKNOWLEDGED)
 
 
 def basic_nack(channel: Channel, call: BasicNack) -> None:
     """basic.nack, RabbitMQ's reject of many."""
-    _settle(channel, call.delivery_tag, call.multiple, requeue=call.requeue)
+    outcome = Outcome.RETURNED if call.requeue else Outcome.REJECTED
+    _settle(channel, call.delivery_tag, call.multiple, outcome)
 
 
 def basic_reject(channel: Channel, call: BasicReject) -> None:
     """basic.reject."""
-    _settle(channel, call.delivery_tag, False, requeue=call.requeue)
+    outcome = Outcome.RETURNED if call.requeue else Outcome.REJECTED
+    _settle(channel, call.delivery_tag, False, outcome)
 
 
-def _settle(channel: Channel, tag: int, multiple: bool, *, requeue: bool) -> None:
+def _settle(channel: Channel, tag: int, multiple: bool, outcome: Outcome) -> None:
     transaction = channel.publisher.transaction
     deliveries = channel.unsettled.take(tag, multiple)
     if transaction is None:
-        channel.settle(list(deliveries.values()), requeue=requeue)
+        channel.settle(list(deliveries.values()), outcome)
     else:
-        transaction.settle(deliveries, requeue)
+        transaction.settle(deliveries, outcome)
 
 
 def basic_recover(channel: Channel, call: BasicRecover) -> None:
@@ -187,4 +190,4 @@ def basic_recover_async(channel: Channel, call: BasicRecoverAsync) -> None:
 def _recover(channel: Channel, requeue: bool) -> None:
     if not requeue:
         raise NotSupported("requeue=false")
-    channel.settle(list(channel.unsettled.take_all().values()), requeue=True)
+    channel.settle(list(channel.unsettled.take_all().values()), Outcome.RETURNED)

@@ -1,6 +1,30 @@
-"""Why messages die."""
+"""Why messages die, and how that is written into their headers.
 
+x-death has an entry for each queue and reason that a message died of, the latest first; the other
+headers tell the first and the last death. Fields, their order and their types are RabbitMQ 3.13's
+(https://www.rabbitmq.com/docs/dlx#effects). Everything else in the properties stays as it is, byte
+by byte, but `expiration`, which would strike again.
+"""
+
+import struct
+from dataclasses import dataclass
 from enum import Enum
+
+from ..amqp.content import EXPIRATION, HEADERS, Properties, header_entries
+from ..amqp.fields import Field, Table, check_field, decode_table, encode_field
+from ..amqp.methods import shortstr
+
+_SIZE = struct.Struct(">I")
+_ARRAY, _TABLE = ord("A"), ord("F")
+_FIELDS = (
+    "original-expiration",
+    "count",
+    "reason",
+    "queue",
+    "time",
+    "exchange",
+    "routing-keys",
+)
 
 
 class Reason(Enum):
@@ -9,3 +33,147 @@ class Reason(Enum):
     REJECTED = "rejected"
     EXPIRED = "expired"
     MAXLEN = "maxlen"
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """One death: where, why, when (seconds since 1970), and how the message had been published."""
+
+    queue: str
+    reason: Reason
+    time_s: int
+    exchange: str
+    routing_keys: tuple[str, ...]
+
+    @property
+    def key(self) -> tuple[bytes, bytes]:
+        """Queue and reason: each pair is counted once."""
+        return _bytes(self.queue), _bytes(self.reason.value)
+
+
+def properties_after(death: Death, properties: Properties) -> bytes:
+    """The properties (flags and list) of the dead letter."""
+    headers = properties.spans.get(HEADERS)
+    entries = [] if headers is None else header_entries(properties.raw, headers[0])
+    told = {f"x-last-death-{what}" for what in ("exchange", "queue", "reason")}
+    kept: list[bytes] = []
+    history: bytes | None = None
+    for name, start, end in entries:
+        if name == "x-death":
+            history = properties.raw[start + 1 + len("x-death") : end]
+        elif name not in told:
+            kept.append(properties.raw[start:end])
+    kept.append(_entry("x-death", _with_death(death, history, properties.text(EXPIRATION))))
+    if history is None:
+        kept += _told("first", death)
+    kept += _told("last", death)
+    content = b"".join(kept)
+    return properties.replaced({EXPIRATION: None, HEADERS: _SIZE.pack(len(content)) + content})
+
+
+def goes_in_circles(queue: str, headers: Table) -> bool:
+    """Whether a dead letter with these headers has been in a queue before, and nobody rejected it
+    since: then it would go round for ever by itself.
+    """
+    field = headers.get("x-death")
+    if field is None or not isinstance(field.value, list):
+        return False
+    for item in field.value:
+        table = item.value
+        if not isinstance(table, dict):
+            return False
+        if _value(table, "reason") == b"rejected":
+            return False
+        if _value(table, "queue") == _bytes(queue):
+            return True
+    return False
+
+
+def _with_death(death: Death, history: bytes | None, expiration: str | None) -> bytes:
+    """The field x-death (tag and value) with one more death in it."""
+    others: list[bytes] = []
+    earlier: bytes | None = None
+    for item in [] if history is None else _items(history):
+        if earlier is None and _key_of(item) == death.key:
+            earlier = item
+        else:
+            others.append(item)
+    first = _new_entry(death, expiration) if earlier is None else _counted(earlier)
+    content = b"".join([first, *others])
+    return b"A" + _SIZE.pack(len(content)) + content
+
+
+def _items(array: bytes) -> list[bytes]:
+    """The items of an array field, each with its tag; none if it is something else."""
+    if array[0] != _ARRAY:
+        return []
+    items: list[bytes] = []
+    at = 1 + _SIZE.size
+    while at < len(array):
+        end = check_field(array, at)
+        items.append(array[at:end])
+        at = end
+    return items
+
+
+def _key_of(item: bytes) -> tuple[object, object] | None:
+    if item[0] != _TABLE:
+        return None
+    table = decode_table(item, 1)[0]
+    return _value(table, "queue"), _value(table, "reason")
+
+
+def _value(table: Table, name: str) -> object:
+    field = table.get(name)
+    return None if field is None else field.value
+
+
+def _new_entry(death: Death, expiration: str | None) -> bytes:
+    fields = {
+        "count": Field("l", 1),
+        "reason": Field("S", _bytes(death.reason.value)),
+        "queue": Field("S", _bytes(death.queue)),
+        "time": Field("T", death.time_s),
+        "exchange": Field("S", _bytes(death.exchange)),
+        "routing-keys": Field("A", [Field("S", _bytes(key)) for key in death.routing_keys]),
+    }
+    if expiration is not None:
+        fields["original-expiration"] = Field("S", _bytes(expiration))
+    return _in_order({name: _entry(name, encode_field(field)) for name, field in fields.items()})
+
+
+def _counted(item: bytes) -> bytes:
+    """An entry with its count raised by one, all else as it is."""
+    parts = {name: item[start:end] for name, start, end in header_entries(item, 1)}
+    count = _value(decode_table(item, 1)[0], "count")
+    raised = count + 1 if isinstance(count, int) else 1
+    parts["count"] = _entry("count", encode_field(Field("l", raised)))
+    return _in_order(parts)
+
+
+def _in_order(parts: dict[str, bytes]) -> bytes:
+    """A table field of encoded entries, in RabbitMQ's order."""
+    names = [name for name in _FIELDS if name in parts]
+    names += [name for name in parts if name not in _FIELDS]
+    content = b"".join(parts[name] for name in names)
+    return b"F" + _SIZE.pack(len(content)) + content
+
+
+def _told(which: str, death: Death) -> list[bytes]:
+    """The headers that tell of the first or the last death."""
+    return [
+        _entry(f"x-{which}-death-{what}", encode_field(Field("S", _bytes(value))))
+        for what, value in (
+            ("exchange", death.exchange),
+            ("queue", death.queue),
+            ("reason", death.reason.value),
+        )
+    ]
+
+
+def _entry(name: str, field: bytes) -> bytes:
+    return shortstr(name) + field
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .binding import Binding
     from .connection import Connection
     from .consumer import Consumer
+    from .dead_letter import DeadLetters
     from .death import Reason
     from .lease import Lease
 
@@ -64,6 +65,7 @@ class Queue:
         "auto_delete",
         "backlog",
         "consumers",
+        "dead_letters",
         "deleted",
         "destination_of",
         "dirty",
@@ -123,6 +125,7 @@ class Queue:
         self.lease: Lease | None = None
         self.timers = timers
         self.features: Features | None = None
+        self.dead_letters: DeadLetters | None = None
 
     def __repr__(self) -> str:
         return f"queue '{self.name}' in vhost '{self.vhost_name}'"
@@ -199,7 +202,9 @@ class Queue:
 
     def discard(self, message: Message, reason: "Reason") -> None:
         """Be done with a message that nobody acknowledged."""
-        if message.stored:
+        if self.dead_letters is not None:
+            self.dead_letters.add(message, reason)
+        elif message.stored:
             self.settle(message)
 
     def _expect_expiry(self, message: Message) -> None:
@@ -315,6 +320,7 @@ class Queue:
         if self.features is not None:
             self.features.end()
             self.features = None
+        self.dead_letters = None
 
     # --- consumers ----------------------------------------------------------------------------
 

@@ -169,7 +169,6 @@ _OF_OTHER_TYPES = (
 )
 
 _NOT_YET = (
-    "x-dead-letter-exchange",
     "x-max-length",
     "x-max-length-bytes",
     "x-max-priority",

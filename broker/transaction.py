@@ -4,13 +4,13 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from .message import Message
 from .queue import Queue
-from .unsettled import Delivery
+from .unsettled import Delivery, Outcome
 
 if TYPE_CHECKING:
     from .channel import Channel
 
-Settlement: TypeAlias = tuple[dict[int, Delivery], bool]
-"""Deliveries by their tags, and whether they go back to their queues (else they are done with)."""
+Settlement: TypeAlias = tuple[dict[int, Delivery], Outcome]
+"""Deliveries by their tags, and what becomes of them."""
 
 
 class Transaction:
@@ -26,9 +26,9 @@ class Transaction:
         """Hold a routed message back."""
         self._published.append((message, queues, mandatory))
 
-    def settle(self, deliveries: dict[int, Delivery], requeue: bool) -> None:
+    def settle(self, deliveries: dict[int, Delivery], outcome: Outcome) -> None:
         """Hold an ack, nack or reject back."""
-        self._settled.append((deliveries, requeue))
+        self._settled.append((deliveries, outcome))
 
     def commit(self, channel: "Channel") -> None:
         """Carry everything out: first the publishes, then the settlements; on disk all or
@@ -42,8 +42,8 @@ class Transaction:
                 message.id = broker.next_message_id()
                 live = tuple(queue for queue in queues if not queue.deleted)
                 channel.publisher.deliver(message, live, mandatory and not queues)
-            for deliveries, requeue in settled:
-                channel.settle(list(deliveries.values()), requeue=requeue)
+            for deliveries, outcome in settled:
+                channel.settle(list(deliveries.values()), outcome)
 
     def rollback(self, channel: "Channel") -> None:
         """Forget the publishes; what was settled is outstanding again, not redelivered."""

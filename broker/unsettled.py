@@ -5,6 +5,7 @@ alike). An acknowledgement of many walks up from the lowest tag that may still b
 each tag is looked at once in all.
 """
 
+from enum import Enum, auto
 from typing import TypeAlias
 
 from ..amqp.errors import PreconditionFailed
@@ -14,6 +15,14 @@ from .queue import Queue
 
 Delivery: TypeAlias = tuple[Message, Queue, Consumer | None]
 """What was delivered, the queue it came from, and the consumer (None for a basic.get)."""
+
+
+class Outcome(Enum):
+    """What becomes of a delivery."""
+
+    ACKNOWLEDGED = auto()
+    RETURNED = auto()
+    REJECTED = auto()
 
 
 class Unsettled:

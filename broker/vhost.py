@@ -17,6 +17,7 @@ from ..amqp.errors import (
 )
 from ..amqp.fields import Table
 from .binding import Binding
+from .dead_letter import DeadLetters
 from .exchanges import EXCHANGE_TYPES, DefaultExchange, Exchange
 from .expiry import Expiry
 from .features import Features
@@ -300,6 +301,12 @@ class VirtualHost:
         if ttl is not None:
             queue.features = Features(queue)
             queue.features.expiry = Expiry(ttl.integer, self._timers, queue.look)
+        exchange, routing_key = (
+            None if field is None else field.text
+            for field in map(arguments.get, ("x-dead-letter-exchange", "x-dead-letter-routing-key"))
+        )
+        if exchange is not None:
+            queue.dead_letters = DeadLetters(queue, self, self._intake, exchange, routing_key)
 
     def _check_equivalent_queue(
         self,

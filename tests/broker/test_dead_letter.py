@@ -1,0 +1,404 @@
+"""x-dead-letter-exchange: what becomes of messages that nobody acknowledged."""
+
+from typing import Any
+
+import pytest
+from pamqp.commands import Basic, Confirm, Exchange, Queue, Tx
+
+from durable_server import DurableServer
+from fake_client import FakeClient, FakeServer, Received
+from leveret.amqp.content import CONTENT_HEAD, HEADERS, Properties, header_entries
+from leveret.amqp.fields import Field, encode_table, table_of
+from leveret.broker.death import Death, Reason, properties_after
+
+TO_DLQ: dict[str, Any] = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dlq"}
+LAST = [f"x-last-death-{what}" for what in ("exchange", "queue", "reason")]
+
+
+@pytest.fixture
+def server() -> FakeServer:
+    server = FakeServer()
+    server.broker.timers.epoch_ms = 1_700_000_000_000
+    return server
+
+
+@pytest.fixture
+def client(server: FakeServer) -> FakeClient:
+    client = server.connect()
+    client.declare("dlq")
+    return client
+
+
+def reject_one(client: FakeClient, queue: str = "q") -> None:
+    delivery = client.get(queue)
+    assert delivery is not None
+    client.send(Basic.Reject(delivery.call.delivery_tag, requeue=False))
+
+
+def dead_letter(client: FakeClient, queue: str = "dlq") -> Received:
+    letter = client.get(queue, no_ack=True)
+    assert letter is not None
+    return letter
+
+
+def deaths(letter: Received) -> list[tuple[str, str, int]]:
+    return [(each["queue"], each["reason"], each["count"]) for each in letter.headers["x-death"]]
+
+
+def test_rejected_message_is_published_to_the_dead_letter_exchange(client: FakeClient):
+    client.send(Exchange.Declare(exchange="dlx", exchange_type="fanout"))
+    client.expect(Exchange.DeclareOk)
+    client.bind("dlq", "dlx")
+    client.declare(arguments={"x-dead-letter-exchange": "dlx"})
+    client.bind("q", "amq.topic", "a.*")
+    client.publish(
+        b"body",
+        "a.b",
+        exchange="amq.topic",
+        expiration="60000",
+        message_id="i",
+        priority=3,
+        delivery_mode=2,
+        headers={"h": 1},
+    )
+    reject_one(client)
+    letter = dead_letter(client)
+    assert (letter.call.exchange, letter.call.routing_key) == ("dlx", "a.b")
+    assert not letter.call.redelivered
+    assert letter.body == b"body"
+    properties = letter.properties
+    assert (properties.message_id, properties.priority, properties.delivery_mode) == ("i", 3, 2)
+    assert properties.expiration is None
+    (death,) = letter.headers.pop("x-death")
+    assert list(death) == [
+        "original-expiration",
+        "count",
+        "reason",
+        "queue",
+        "time",
+        "exchange",
+        "routing-keys",
+    ]
+    assert death.pop("time").timestamp() == 1_700_000_000
+    assert death == {
+        "original-expiration": "60000",
+        "count": 1,
+        "reason": "rejected",
+        "queue": "q",
+        "exchange": "amq.topic",
+        "routing-keys": ["a.b"],
+    }
+    assert letter.headers == {
+        "h": 1,
+        **{f"x-{which}-death-exchange": "amq.topic" for which in ("first", "last")},
+        **{f"x-{which}-death-queue": "q" for which in ("first", "last")},
+        **{f"x-{which}-death-reason": "rejected" for which in ("first", "last")},
+    }
+
+
+def test_nack_of_many_without_requeue_dead_letters_in_order(client: FakeClient):
+    client.declare(arguments=TO_DLQ)
+    for number in range(3):
+        client.publish(b"%d" % number, "q")
+    client.consume()
+    client.deliveries()
+    client.send(Basic.Nack(0, multiple=True, requeue=False))
+    client.consume("dlq", "d")
+    assert client.bodies() == [b"0", b"1", b"2"]
+
+
+def test_acknowledged_and_returned_messages_are_no_dead_letters(client: FakeClient):
+    client.declare(arguments=TO_DLQ)
+    client.publish(b"", "q")
+    client.get()
+    client.send(Basic.Nack(1, requeue=True))
+    client.get()
+    client.send(Basic.Ack(2))
+    assert client.ready_in("dlq") == 0
+
+
+def test_purged_and_deleted_messages_are_no_dead_letters(client: FakeClient):
+    client.declare(arguments=TO_DLQ)
+    client.publish(b"", "q")
+    client.send(Queue.Purge(queue="q"))
+    client.expect(Queue.PurgeOk)
+    client.publish(b"", "q")
+    client.send(Queue.Delete(queue="q"))
+    client.expect(Queue.DeleteOk)
+    assert client.ready_in("dlq") == 0
+
+
+def test_expired_messages_are_dead_letters(server: FakeServer, client: FakeClient):
+    client.declare(arguments=TO_DLQ | {"x-message-ttl": 100})
+    client.publish(b"1", "q")
+    client.publish(b"2", "q", expiration="5000")
+    server.advance(0.1)
+    first, second = dead_letter(client), dead_letter(client)
+    assert (first.body, second.body) == (b"1", b"2")
+    assert first.headers["x-first-death-reason"] == "expired"
+    assert "original-expiration" not in first.headers["x-death"][0]
+    assert second.headers["x-death"][0]["original-expiration"] == "5000"
+
+
+def test_dead_letter_goes_to_a_waiting_consumer_in_the_same_turn(client: FakeClient):
+    client.declare(arguments=TO_DLQ | {"x-message-ttl": 0})
+    client.consume("dlq", no_ack=True)
+    client.publish(b"x", "q")
+    assert client.bodies() == [b"x"]
+
+
+def test_keys_of_cc_and_bcc_lead_the_dead_letter_too(client: FakeClient):
+    client.send(Exchange.Declare(exchange="dlx", exchange_type="direct"))
+    client.expect(Exchange.DeclareOk)
+    for key in ("q", "copy", "blind"):
+        client.declare(f"dlq-{key}")
+        client.bind(f"dlq-{key}", "dlx", key)
+    client.declare(arguments={"x-dead-letter-exchange": "dlx"})
+    client.publish(b"", "q", headers={"CC": ["copy"], "BCC": ["blind"]})
+    reject_one(client)
+    for key in ("q", "copy", "blind"):
+        letter = dead_letter(client, f"dlq-{key}")
+        assert letter.call.routing_key == "q"
+        assert letter.headers["CC"] == ["copy"]
+        assert "BCC" not in letter.headers
+        assert letter.headers["x-death"][0]["routing-keys"] == ["q", "copy"]
+
+
+def test_dead_letter_routing_key_replaces_all_keys_but_leaves_the_header(client: FakeClient):
+    client.declare("copy")
+    client.declare(arguments=TO_DLQ)
+    client.publish(b"", "q", headers={"CC": ["copy"]})
+    client.get("copy")
+    reject_one(client)
+    assert dead_letter(client).headers["CC"] == ["copy"]
+    assert client.ready_in("copy") == 0
+
+
+def test_dead_letter_exchange_that_is_missing_takes_nothing(client: FakeClient):
+    client.declare(arguments={"x-dead-letter-exchange": "missing"})
+    client.publish(b"", "q")
+    reject_one(client)
+    assert client.ready_in("q") == 0
+    assert not client.received()
+
+
+def test_second_death_in_the_same_way_is_counted(client: FakeClient):
+    client.declare("a", arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "b"})
+    client.declare("b", arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "a"})
+    client.publish(b"", "a")
+    for queue in ("a", "b", "a", "b"):
+        reject_one(client, queue)
+    letter = dead_letter(client, "a")
+    assert deaths(letter) == [("b", "rejected", 2), ("a", "rejected", 2)]
+    assert letter.headers["x-first-death-queue"] == "a"
+    assert letter.headers["x-last-death-queue"] == "b"
+
+
+def test_message_that_would_circle_by_itself_is_dropped(server: FakeServer, client: FakeClient):
+    client.declare("self", arguments={"x-dead-letter-exchange": "", "x-message-ttl": 10})
+    client.declare(
+        "a",
+        arguments={
+            "x-dead-letter-exchange": "",
+            "x-dead-letter-routing-key": "b",
+            "x-message-ttl": 10,
+        },
+    )
+    client.declare(
+        "b",
+        arguments={
+            "x-dead-letter-exchange": "",
+            "x-dead-letter-routing-key": "a",
+            "x-message-ttl": 10,
+        },
+    )
+    client.publish(b"", "self")
+    client.publish(b"", "a")
+    server.advance(0.011)
+    assert [client.ready_in(queue) for queue in ("self", "a", "b")] == [0, 0, 1]
+    server.advance(0.1)
+    assert [client.ready_in(queue) for queue in ("self", "a", "b")] == [0, 0, 0]
+    assert server.broker.timers.next_deadline() is None
+
+
+def test_circle_with_a_reject_in_it_goes_on(server: FakeServer, client: FakeClient):
+    client.declare("work", arguments=TO_DLQ | {"x-dead-letter-routing-key": "wait"})
+    client.declare(
+        "wait",
+        arguments={
+            "x-dead-letter-exchange": "",
+            "x-dead-letter-routing-key": "work",
+            "x-message-ttl": 10,
+        },
+    )
+    client.publish(b"", "work")
+    for _ in range(3):
+        reject_one(client, "work")
+        server.advance(0.02)
+    assert deaths(dead_letter(client, "work")) == [("wait", "expired", 3), ("work", "rejected", 3)]
+
+
+def test_history_that_a_client_sends_is_continued(client: FakeClient):
+    client.declare(arguments=TO_DLQ)
+    history = [
+        {"queue": "other", "reason": "expired", "count": 2},
+        {"queue": "q", "reason": "rejected", "count": 7, "more": "kept"},
+    ]
+    client.publish(b"", "q", headers={"x-death": history})
+    reject_one(client)
+    letter = dead_letter(client)
+    assert deaths(letter) == [("q", "rejected", 8), ("other", "expired", 2)]
+    assert letter.headers["x-death"][0]["more"] == "kept"
+    assert "x-first-death-queue" not in letter.headers
+    assert letter.headers["x-last-death-queue"] == "q"
+
+
+def test_history_that_is_no_array_is_replaced(client: FakeClient):
+    client.declare(arguments=TO_DLQ)
+    client.publish(b"", "q", headers={"x-death": "nonsense"})
+    reject_one(client)
+    letter = dead_letter(client)
+    assert deaths(letter) == [("q", "rejected", 1)]
+    assert "x-first-death-queue" not in letter.headers
+
+
+def test_other_headers_keep_their_bytes_and_the_new_ones_have_rabbitmqs_types():
+    odd = {
+        "l": Field("l", 1),
+        "b": Field("b", 1),
+        "u": Field("u", 1),
+        "x": Field("x", b"\0"),
+        "D": Field("D", (2, 3)),
+        "f": Field("f", 0.5),
+        "F": Field("F", table_of({"n": 1})),
+        "V": Field("V", None),
+    }
+    raw = HEADERS.to_bytes(2) + encode_table(odd)
+    death = Death("q", Reason.EXPIRED, 5, "x", ("k",))
+    after = Properties(properties_after(death, Properties(raw)))
+    at = after.spans[HEADERS][0]
+    assert after.raw[at + 4 :].startswith(encode_table(odd)[4:])
+    names = [name for name, _, _ in header_entries(after.raw, at)]
+    assert names[len(odd)] == "x-death"
+    headers = after.headers()
+    (entry,) = headers["x-death"].value
+    assert {name: field.tag for name, field in entry.value.items()} == {
+        "count": "l",
+        "reason": "S",
+        "queue": "S",
+        "time": "T",
+        "exchange": "S",
+        "routing-keys": "A",
+    }
+    assert all(headers[name].tag == "S" for name in LAST)
+
+
+def test_reject_in_a_transaction_dead_letters_at_the_commit(client: FakeClient):
+    client.declare(arguments=TO_DLQ)
+    client.publish(b"", "q")
+    client.send(Tx.Select())
+    client.expect(Tx.SelectOk)
+    reject_one(client)
+    assert client.ready_in("dlq") == 0
+    client.send(Tx.Commit())
+    client.expect(Tx.CommitOk)
+    assert client.ready_in("dlq") == 1
+
+
+def test_refused_rights_and_arguments(client: FakeClient):
+    client.send(Queue.Declare(queue="bad", arguments={"x-dead-letter-routing-key": "k"}))
+    client.expect_channel_closed(
+        406,
+        "PRECONDITION_FAILED - invalid arg 'x-dead-letter-routing-key' for queue 'bad' in vhost"
+        " '/': routing_key_but_no_dlx_defined",
+        (50, 10),
+    )
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_dead_letters_survive_a_restart_and_their_originals_do_not(clean: bool):
+    server = DurableServer()
+    client = server.connect()
+    client.declare("dlq", durable=True)
+    client.declare(durable=True, arguments=TO_DLQ)
+    for number in range(3):
+        client.publish(b"%d" % number, "q", delivery_mode=2)
+    reject_one(client)
+    server = server.restarted(clean=clean)
+    client = server.connect()
+    assert (client.ready_in("q"), client.ready_in("dlq")) == (2, 1)
+    reject_one(client)
+    letter = dead_letter(client)
+    assert letter.body == b"0"
+    assert deaths(letter) == [("q", "rejected", 1)]
+    assert dead_letter(client).body == b"1"
+
+
+def test_blind_copies_are_remembered_across_a_restart():
+    server = DurableServer()
+    client = server.connect()
+    client.declare("blind", durable=True)
+    client.declare(durable=True, arguments={"x-dead-letter-exchange": ""})
+    client.publish(b"", "q", delivery_mode=2, headers={"BCC": ["blind"]})
+    client.send(Queue.Purge(queue="blind"))
+    client.expect(Queue.PurgeOk)
+    client = server.restarted().connect()
+    reject_one(client)
+    assert client.ready_in("blind") == 1
+
+
+def test_dead_letter_is_in_the_journal_before_its_original_is_settled():
+    server = DurableServer()
+    client = server.connect()
+    client.declare("dlq", durable=True)
+    client.declare(durable=True, arguments=TO_DLQ)
+    client.publish(b"", "q", delivery_mode=2)
+    written: list[str] = []
+    append, settle = server.journal.append_message, server.journal.settle
+    journal: Any = server.journal
+
+    class Watched:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(journal, name)
+
+        def append_message(self, *arguments: Any) -> int:
+            written.append("appended")
+            return append(*arguments)
+
+        def settle(self, owner: int, message_id: int) -> None:
+            written.append("settled")
+            settle(owner, message_id)
+
+    server.broker.intake._journal = Watched()  # type: ignore[assignment]
+    server.broker._store._journal = Watched()  # type: ignore[union-attr]
+    reject_one(client)
+    assert written == ["appended", "settled"]
+
+
+def test_paged_out_messages_die_too():
+    server = DurableServer()
+    client = server.connect()
+    client.declare("dlq")
+    client.declare(arguments=TO_DLQ | {"x-message-ttl": 1000})
+    for number in range(1200):
+        client.publish(b"%d" % number, "q")
+    server.page_out("q")
+    server.advance(1)
+    assert client.ready_in("dlq") == 1200
+
+
+def test_confirmed_message_that_expires_at_once_is_confirmed(client: FakeClient):
+    client.declare(arguments=TO_DLQ | {"x-message-ttl": 0})
+    client.send(Confirm.Select())
+    client.expect(Confirm.SelectOk)
+    client.publish(b"", "q")
+    assert client.expect(Basic.Ack).delivery_tag == 1
+    assert client.ready_in("dlq") == 1
+
+
+def test_size_of_the_body_stays_in_the_content_header(client: FakeClient):
+    client.declare(arguments=TO_DLQ)
+    client.publish(b"x" * 300_000, "q")
+    reject_one(client)
+    assert dead_letter(client).body == b"x" * 300_000
+    assert CONTENT_HEAD.size == 12
