@@ -99,6 +99,12 @@ class Properties:
             return None
         return self.raw[span[0] + 1 : span[1]].decode("utf-8", "surrogateescape")
 
+    @property
+    def timestamp(self) -> int | None:
+        """Seconds since 1970 by convention, None if absent."""
+        span = self.spans.get(TIMESTAMP)
+        return None if span is None else int.from_bytes(self.raw[span[0] : span[1]])
+
     def headers(self) -> Table:
         """The headers table, decoded; empty if absent."""
         span = self.spans.get(HEADERS)

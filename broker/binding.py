@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from ..amqp.fields import Table, encode_table
 
 if TYPE_CHECKING:
-    from .exchanges import Exchange
+    from .exchange import Exchange
     from .queue import Queue
 
     Destination: TypeAlias = Queue | Exchange

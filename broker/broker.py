@@ -3,7 +3,7 @@
 A turn begins when the edge hands over bytes or a timer is due, and ends with `finish_turn`:
 confirms that are due, deliveries of all queues that have work, then the edge sends what each
 touched connection has to say. Nothing here waits, reads a clock or makes up randomness: `now` is
-set by the edge and `unique_name` passed in.
+set by the edge, `unique_name` and `random_below` are passed in.
 """
 
 from collections import deque
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 class Broker:
     """The composition root of the synchronous core.
 
-    `unique_name` gives 22 characters of URL-safe randomness for names that the broker makes up.
+    `unique_name` gives 22 characters of URL-safe randomness for names that the broker makes up,
+    `random_below` a random number from 0 up to its argument.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Broker:
         journal: "Journal | None" = None,
         recovered: "Recovered | None" = None,
         *,
+        random_below: Callable[[int], int],
         now: float = 0.0,
     ):
         self.configuration = configuration
@@ -64,7 +66,14 @@ class Broker:
             names |= dict.fromkeys(sorted(vhost_names(recovered.definitions)))
             self.definitions.reserve_queue_numbers(last_queue_number(recovered.definitions))
         self.vhosts = {
-            name: VirtualHost(name, self._mark_dirty, self.intake, self.definitions, self._store)
+            name: VirtualHost(
+                name,
+                self._mark_dirty,
+                self.intake,
+                self.definitions,
+                self._store,
+                random_below=random_below,
+            )
             for name in names
         }
         if recovered is not None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..amqp.fields import Table, decode_table, encode_table
 from .backlog import Backlog
-from .exchanges import EXCHANGE_TYPES, Exchange
+from .exchange import Exchange
 from .queue import Queue
 
 if TYPE_CHECKING:
@@ -137,14 +137,11 @@ def restore(
     for (kind, vhost, *rest), value in defined:
         if kind == _EXCHANGE:
             vhosts[vhost].restore_exchange(
-                EXCHANGE_TYPES[value["type"]](
-                    vhost,
-                    rest[0],
-                    durable=True,
-                    auto_delete=value["auto_delete"],
-                    internal=value["internal"],
-                    arguments=_decoded(value["arguments"]),
-                )
+                rest[0],
+                value["type"],
+                value["auto_delete"],
+                value["internal"],
+                _decoded(value["arguments"]),
             )
         elif kind == _QUEUE:
             queue = vhosts[vhost].restore_queue(

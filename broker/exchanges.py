@@ -1,126 +1,24 @@
-"""Exchanges: which destinations a message's routing keys (or the message itself) lead to.
+"""The exchange types: which destinations a message's routing keys (or the message itself) lead to.
 
-Each type is a small class with `added`, `removed` and `match`; those that RabbitMQ has as plugins
-stand in files of their own. Walking on from exchange to exchange, alternate exchanges included, is
-the vhost's business.
+AMQP's own are here; those that RabbitMQ has as plugins stand in files of their own.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from ..amqp.fields import Table
-from .binding import Binding, BindingKey, binding_key
+from .binding import Binding
+from .consistent_hash_exchange import ConsistentHashExchange
+from .exchange import Exchange
 from .header_match import HeaderMatch
 from .message import Message
+from .modulus_hash_exchange import ModulusHashExchange
+from .random_exchange import RandomExchange
+from .recent_history_exchange import RecentHistoryExchange
 from .topic_trie import TopicTrie
 
 if TYPE_CHECKING:
     from .binding import Destination
     from .queue import Queue
-
-
-class Exchange(ABC):
-    """One exchange of a vhost, with the bindings that have it as their source.
-
-    `random_below` gives a random number from 0 up to its argument. Raises PreconditionFailed for
-    arguments that the type refuses.
-    """
-
-    type: ClassVar[str]
-
-    __slots__ = (
-        "alternate",
-        "arguments",
-        "auto_delete",
-        "bindings",
-        "destination_of",
-        "durable",
-        "internal",
-        "name",
-        "random_below",
-        "vhost_name",
-    )
-
-    def __init__(
-        self,
-        vhost_name: str,
-        name: str,
-        *,
-        durable: bool = False,
-        auto_delete: bool = False,
-        internal: bool = False,
-        arguments: Table | None = None,
-        random_below: Callable[[int], int] = lambda end: 0,
-    ):
-        self.vhost_name = vhost_name
-        self.name = name
-        self.durable = durable
-        self.auto_delete = auto_delete
-        self.internal = internal
-        self.arguments: Table = arguments or {}
-        alternate = self.arguments.get("alternate-exchange")
-        self.alternate: str | None = None if alternate is None else alternate.text
-        self.bindings: dict[BindingKey, Binding] = {}
-        self.destination_of: set[Binding] = set()
-        self.random_below = random_below
-        self.prepare()
-
-    def __repr__(self) -> str:
-        return f"exchange '{self.name or 'amq.default'}' in vhost '{self.vhost_name}'"
-
-    def bind(self, binding: Binding) -> bool:
-        """Add a binding; False if it was there already. Raises PreconditionFailed for bad
-        arguments.
-        """
-        if binding.key in self.bindings:
-            return False
-        self.added(binding)
-        self.bindings[binding.key] = binding
-        return True
-
-    def unbind(
-        self, destination: "Destination", routing_key: str, arguments: Table
-    ) -> Binding | None:
-        """Take a binding out; None if there is none."""
-        binding = self.bindings.pop(binding_key(destination, routing_key, arguments), None)
-        if binding is not None:
-            self.removed(binding)
-        return binding
-
-    @property
-    def routes_each_message(self) -> bool:
-        """Whether `match` has to see every message: its answer does not follow from the routing
-        keys, or it remembers messages.
-        """
-        return False
-
-    @property
-    def history(self) -> "Sequence[tuple[Sequence[str], Message]]":
-        """What the destination of a new binding gets at once: messages and their routing keys."""
-        return ()
-
-    @abstractmethod
-    def prepare(self) -> None:
-        """Read the arguments, and set up whatever index a type keeps of its bindings."""
-
-    @abstractmethod
-    def added(self, binding: Binding) -> None:
-        """Take a new binding into account. Raises PreconditionFailed if it makes no sense."""
-
-    @abstractmethod
-    def removed(self, binding: Binding) -> None:
-        """No longer take a binding into account."""
-
-    @abstractmethod
-    def match(
-        self, routing_keys: Sequence[str], message: Message | None
-    ) -> Iterable["Destination"]:
-        """The destinations that bindings lead to; repeats are allowed.
-
-        `routing_keys` are the one that the message was published with, then those of CC and BCC.
-        `message` is there if `routes_each_message`.
-        """
 
 
 class DefaultExchange(Exchange):
@@ -255,5 +153,15 @@ class HeadersExchange(Exchange):
 
 
 EXCHANGE_TYPES: dict[str, type[Exchange]] = {
-    kind.type: kind for kind in (DirectExchange, FanoutExchange, TopicExchange, HeadersExchange)
+    kind.type: kind
+    for kind in (
+        DirectExchange,
+        FanoutExchange,
+        TopicExchange,
+        HeadersExchange,
+        ConsistentHashExchange,
+        RandomExchange,
+        ModulusHashExchange,
+        RecentHistoryExchange,
+    )
 }

@@ -56,6 +56,11 @@ class Message(msgspec.Struct, gc=False, eq=False):
         header = frame(HEADER, self.channel, content_header(self.body_bytes, raw))
         self.content = header + body
 
+    def copied(self, message_id: int) -> "Message":
+        """The same message as one published anew."""
+        notes = self.notes and Notes(ttl_ms=self.notes.ttl_ms, bcc=self.notes.bcc)
+        return msgspec.structs.replace(self, id=message_id, stored=0, notes=notes)
+
     @property
     def body(self) -> bytes:
         """The whole body, joined."""

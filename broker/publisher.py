@@ -44,7 +44,7 @@ from .users import Right
 
 if TYPE_CHECKING:
     from .channel import Channel
-    from .exchanges import Exchange
+    from .exchange import Exchange
 
 _ROUTES_MAX = 512
 SINGLY, ENQUEUE, STORE = range(3)

@@ -105,6 +105,7 @@ class Server:
             lambda: secrets.token_urlsafe(16),
             journal,
             recovered,
+            random_below=secrets.randbelow,
             now=trio.current_time(),
         )
         self.broker.timers.on_earlier = self._timer_set

@@ -18,7 +18,8 @@ from ..amqp.errors import (
 from ..amqp.fields import Table
 from .binding import Binding
 from .dead_letter import DeadLetters
-from .exchanges import EXCHANGE_TYPES, DefaultExchange, Exchange
+from .exchange import Exchange
+from .exchanges import EXCHANGE_TYPES, DefaultExchange
 from .expiry import Expiry
 from .features import Features
 from .intake import Intake
@@ -49,13 +50,14 @@ _NO_TYPES = frozenset({"", "queue", "exchange", "foo"})
 
 class VirtualHost:
     """One vhost. `epoch` moves whenever a routing answer may have changed: caches of answers
-    watch it.
+    watch it. `random_below` gives a random number from 0 up to its argument.
     """
 
     __slots__ = (
         "_definitions",
         "_intake",
         "_mark_dirty",
+        "_random_below",
         "_store",
         "_timers",
         "epoch",
@@ -72,6 +74,8 @@ class VirtualHost:
         intake: Intake,
         definitions: "Definitions",
         store: Store | None = None,
+        *,
+        random_below: Callable[[int], int],
     ):
         self.name = name
         self.epoch = 0
@@ -80,6 +84,7 @@ class VirtualHost:
         self._timers = intake.timers
         self._definitions = definitions
         self._store = store
+        self._random_below = random_below
         self.queues: dict[str, Queue] = {}
         self.reply_queues: dict[str, Queue] = {}
         """Queues that only direct replies reach; they are neither listed nor bound."""
@@ -160,22 +165,38 @@ class VirtualHost:
                 f"invalid type '{alternate.type_name}' for arg 'alternate-exchange'"
                 f" in exchange '{name}' in vhost '{self.name}'"
             )
-        exchange = exchange_class(
+        exchange = self._add_exchange(
+            exchange_class, name, durable, auto_delete, internal, arguments
+        )
+        self._definitions.add_exchange(exchange)
+        return exchange
+
+    def restore_exchange(
+        self, name: str, kind: str, auto_delete: bool, internal: bool, arguments: Table
+    ) -> None:
+        """Set a durable exchange up again as it was."""
+        self._add_exchange(EXCHANGE_TYPES[kind], name, True, auto_delete, internal, arguments)
+
+    def _add_exchange(
+        self,
+        exchange_class: type[Exchange],
+        name: str,
+        durable: bool,
+        auto_delete: bool,
+        internal: bool,
+        arguments: Table,
+    ) -> Exchange:
+        exchange = self.exchanges[name] = exchange_class(
             self.name,
             name,
             durable=durable,
             auto_delete=auto_delete,
             internal=internal,
             arguments=arguments,
+            random_below=self._random_below,
         )
-        self.restore_exchange(exchange)
-        self._definitions.add_exchange(exchange)
-        return exchange
-
-    def restore_exchange(self, exchange: Exchange) -> None:
-        """Take an exchange over as it is."""
-        self.exchanges[exchange.name] = exchange
         self.epoch += 1
+        return exchange
 
     def _check_equivalent_exchange(
         self,
@@ -381,6 +402,18 @@ class VirtualHost:
             binding.destination_bindings.add(binding)
             self._definitions.add_binding(binding)
             self.epoch += 1
+            self._hand_history_on(binding)
+
+    def _hand_history_on(self, binding: Binding) -> None:
+        """Give a new binding's destination what the source remembers, as if published now."""
+        destination = binding.destination
+        for routing_keys, message in tuple(binding.source.history):
+            copy = message.copied(self._intake.next_message_id())
+            if isinstance(destination, Queue):
+                queues = {destination: None}
+            else:
+                queues = self.route(destination, routing_keys, copy) or {}
+            self._intake.put(copy, tuple(queues))
 
     def restore_binding(
         self, source: str, kind: str, destination: str, routing_key: str, arguments: Table

@@ -14,7 +14,13 @@ class DurableServer(FakeServer):
         super().__init__()
         self.disk = disk or MemoryDisk()
         self.journal, recovered = open_journal(self.disk)
-        self.broker = Broker(Configuration(), self.broker.unique_name, self.journal, recovered)
+        self.broker = Broker(
+            Configuration(),
+            self.broker.unique_name,
+            self.journal,
+            recovered,
+            random_below=lambda end: 0,
+        )
         self.broker.timers.epoch_ms = epoch_ms
         self.end_turn()
 

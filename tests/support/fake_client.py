@@ -49,8 +49,12 @@ class FakeServer:
     """A broker, driven as the server drives it. Time stands still except in `advance`."""
 
     def __init__(self, configuration: Configuration | None = None):
-        unique = count(1)
-        self.broker = Broker(configuration or Configuration(), lambda: f"{next(unique):022}")
+        unique, drawn = count(1), count()
+        self.broker = Broker(
+            configuration or Configuration(),
+            lambda: f"{next(unique):022}",
+            random_below=lambda end: next(drawn) % end,
+        )
 
     def accept(self, *, from_loopback: bool = True) -> "FakeClient":
         """A client that has connected and sent nothing yet."""

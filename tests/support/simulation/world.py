@@ -60,7 +60,11 @@ class World(FakeServer):
         """Open the journal and set the broker up. PowerLoss may come from the disk."""
         self.journal, self.recovered = open_journal(self.disk, self.settings)
         self.broker = Broker(
-            Configuration(), lambda: f"{next(self.unique):022}", self.journal, self.recovered
+            Configuration(),
+            lambda: f"{next(self.unique):022}",
+            self.journal,
+            self.recovered,
+            random_below=lambda end: next(self.unique) % end,
         )
         self.broker.memory.budget_bytes = self.memory_budget_bytes
         self.broker.alarms.on_clear = self._release

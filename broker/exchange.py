@@ -1,0 +1,123 @@
+"""What all exchanges have in common.
+
+Each type is a small class with `added`, `removed` and `match`: see `exchanges`. Walking on from
+exchange to exchange, alternate exchanges included, is the vhost's business.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from ..amqp.fields import Table
+from .binding import Binding, BindingKey, binding_key
+from .message import Message
+
+if TYPE_CHECKING:
+    from .binding import Destination
+
+
+def _no_randomness(end: int) -> int:
+    raise AssertionError("this exchange was not given any randomness")
+
+
+class Exchange(ABC):
+    """One exchange of a vhost, with the bindings that have it as their source.
+
+    `random_below` gives a random number from 0 up to its argument. Raises PreconditionFailed for
+    arguments that the type refuses.
+    """
+
+    type: ClassVar[str]
+
+    __slots__ = (
+        "alternate",
+        "arguments",
+        "auto_delete",
+        "bindings",
+        "destination_of",
+        "durable",
+        "internal",
+        "name",
+        "random_below",
+        "vhost_name",
+    )
+
+    def __init__(
+        self,
+        vhost_name: str,
+        name: str,
+        *,
+        durable: bool = False,
+        auto_delete: bool = False,
+        internal: bool = False,
+        arguments: Table | None = None,
+        random_below: Callable[[int], int] = _no_randomness,
+    ):
+        self.vhost_name = vhost_name
+        self.name = name
+        self.durable = durable
+        self.auto_delete = auto_delete
+        self.internal = internal
+        self.arguments: Table = arguments or {}
+        alternate = self.arguments.get("alternate-exchange")
+        self.alternate: str | None = None if alternate is None else alternate.text
+        self.bindings: dict[BindingKey, Binding] = {}
+        self.destination_of: set[Binding] = set()
+        self.random_below = random_below
+        self.prepare()
+
+    def __repr__(self) -> str:
+        return f"exchange '{self.name or 'amq.default'}' in vhost '{self.vhost_name}'"
+
+    def bind(self, binding: Binding) -> bool:
+        """Add a binding; False if it was there already. Raises PreconditionFailed for bad
+        arguments.
+        """
+        if binding.key in self.bindings:
+            return False
+        self.added(binding)
+        self.bindings[binding.key] = binding
+        return True
+
+    def unbind(
+        self, destination: "Destination", routing_key: str, arguments: Table
+    ) -> Binding | None:
+        """Take a binding out; None if there is none."""
+        binding = self.bindings.pop(binding_key(destination, routing_key, arguments), None)
+        if binding is not None:
+            self.removed(binding)
+        return binding
+
+    @property
+    def routes_each_message(self) -> bool:
+        """Whether `match` has to see every message: its answer does not follow from the routing
+        keys, or it remembers messages.
+        """
+        return False
+
+    @property
+    def history(self) -> "Sequence[tuple[Sequence[str], Message]]":
+        """What the destination of a new binding gets at once: messages and their routing keys."""
+        return ()
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Read the arguments, and set up whatever index a type keeps of its bindings."""
+
+    @abstractmethod
+    def added(self, binding: Binding) -> None:
+        """Take a new binding into account. Raises PreconditionFailed if it makes no sense."""
+
+    @abstractmethod
+    def removed(self, binding: Binding) -> None:
+        """No longer take a binding into account."""
+
+    @abstractmethod
+    def match(
+        self, routing_keys: Sequence[str], message: Message | None
+    ) -> Iterable["Destination"]:
+        """The destinations that bindings lead to; repeats are allowed.
+
+        `routing_keys` are the one that the message was published with, then those of CC and BCC.
+        `message` is there if `routes_each_message`.
+        """

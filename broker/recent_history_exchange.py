@@ -1,0 +1,69 @@
+"""x-recent-history: a fanout exchange that hands the last messages to every new binding.
+
+As RabbitMQ's rabbitmq_recent_history_exchange. It remembers `x-recent-history-length` messages (20
+if not given), but none with the header `x-recent-history-no-store` true, and forgets them when the
+broker stops. A message published in a transaction is remembered at once, committed or not.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from ..amqp.errors import PreconditionFailed
+from ..amqp.fields import Field
+from ..amqp.frames import erlang_binary
+from .binding import Binding
+from .exchange import Exchange
+from .message import Message
+
+if TYPE_CHECKING:
+    from .binding import Destination
+
+_LENGTH = "x-recent-history-length"
+_NO_STORE = "x-recent-history-no-store"
+_DEFAULT_LENGTH = 20
+_LENGTH_TAGS = frozenset("bsIlL")
+
+
+class RecentHistoryExchange(Exchange):
+    """Remembers messages as they pass."""
+
+    type = "x-recent-history"
+    __slots__ = ("_history",)
+
+    @property
+    def routes_each_message(self) -> bool:
+        return True
+
+    @property
+    def history(self) -> Sequence[tuple[Sequence[str], Message]]:
+        return self._history
+
+    def prepare(self) -> None:
+        length = self.arguments.get(_LENGTH)
+        self._history: deque[tuple[Sequence[str], Message]] = deque(
+            maxlen=_DEFAULT_LENGTH if length is None else _checked(length)
+        )
+
+    def added(self, binding: Binding) -> None:
+        pass
+
+    def removed(self, binding: Binding) -> None:
+        pass
+
+    def match(
+        self, routing_keys: Sequence[str], message: Message | None
+    ) -> Iterable["Destination"]:
+        assert message is not None
+        no_store = message.properties.headers().get(_NO_STORE)
+        if no_store is None or no_store.value is not True:
+            self._history.append((routing_keys, message))
+        return [binding.destination for binding in self.bindings.values()]
+
+
+def _checked(length: Field) -> int:
+    value = length.value
+    if length.tag in _LENGTH_TAGS and isinstance(value, int) and value > 0:
+        return value
+    shown = erlang_binary(value) if isinstance(value, bytes) else str(value).lower()
+    raise PreconditionFailed(f"Invalid argument {shown}, '{_LENGTH}' must be a positive integer")
