@@ -1,0 +1,131 @@
+"""pika's BlockingConnection and a broker that is killed or stopped, and started again."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pika
+import pytest
+from leveret_process import LeveretProcess
+from pika.adapters.blocking_connection import BlockingChannel
+from restarting import needs_leveret, own_broker, restart
+
+__all__ = ["own_broker", "restart"]  # fixtures
+
+pytestmark = needs_leveret
+
+PERSISTENT = pika.BasicProperties(delivery_mode=2)
+TRANSIENT = pika.BasicProperties(delivery_mode=1)
+
+
+@contextmanager
+def channel_to(broker: LeveretProcess) -> Iterator[BlockingChannel]:
+    """A confirming channel; the broker may be gone at the end."""
+    connection = pika.BlockingConnection(pika.URLParameters(broker.url))
+    channel = connection.channel()
+    channel.confirm_delivery()
+    yield channel
+    connection.close()
+
+
+@contextmanager
+def channel_until_the_end(broker: LeveretProcess) -> Iterator[BlockingChannel]:
+    """The same for a connection that ends with the broker."""
+    with pytest.raises((pika.exceptions.AMQPError, OSError)), channel_to(broker) as channel:
+        yield channel
+
+
+def bodies_in(channel: BlockingChannel, queue: str) -> list[tuple[bytes, bool]]:
+    """All messages of a queue and whether they are flagged redelivered; they stay unsettled."""
+    found = []
+    while (got := channel.basic_get(queue))[0] is not None:
+        found.append((got[2], got[0].redelivered))
+    return found
+
+
+def test_what_is_durable_and_confirmed_is_there_after_a_restart(
+    own_broker: LeveretProcess, restart: Callable[[], None]
+):
+    with channel_until_the_end(own_broker) as channel:
+        channel.exchange_declare("orders", "topic", durable=True)
+        channel.queue_declare("all", durable=True)
+        channel.queue_bind("all", "orders", "#")
+        for number in range(100):
+            channel.basic_publish("orders", f"a.{number}", str(number), PERSISTENT, mandatory=True)
+        restart()
+    with channel_to(own_broker) as channel:
+        channel.exchange_declare("orders", passive=True)
+        assert channel.queue_declare("all", passive=True).method.message_count == 100
+        assert [int(body) for body, _ in bodies_in(channel, "all")] == list(range(100))
+        channel.basic_publish("orders", "a.b", b"routed", PERSISTENT, mandatory=True)
+
+
+def test_what_is_transient_is_gone_after_a_restart(
+    own_broker: LeveretProcess, restart: Callable[[], None]
+):
+    with channel_until_the_end(own_broker) as channel:
+        channel.queue_declare("durable", durable=True)
+        channel.queue_declare("transient")
+        channel.basic_publish("", "durable", b"transient", TRANSIENT)
+        channel.basic_publish("", "durable", b"persistent", PERSISTENT)
+        channel.basic_publish("", "transient", b"persistent", PERSISTENT)
+        restart()
+    with channel_to(own_broker) as channel:
+        assert [body for body, _ in bodies_in(channel, "durable")] == [b"persistent"]
+        with pytest.raises(pika.exceptions.ChannelClosedByBroker) as closed:
+            channel.queue_declare("transient", passive=True)
+        assert closed.value.reply_code == 404
+
+
+def test_what_was_acknowledged_stays_away_and_what_was_delivered_is_flagged(
+    own_broker: LeveretProcess, restart: Callable[[], None]
+):
+    with channel_until_the_end(own_broker) as channel:
+        channel.queue_declare("q", durable=True)
+        for body in (b"settled", b"delivered"):
+            channel.basic_publish("", "q", body, PERSISTENT)
+        settled, _, _ = channel.basic_get("q")
+        channel.basic_get("q")
+        channel.basic_ack(settled.delivery_tag)
+        # Confirmed, and therefore on disk with all that came before it.
+        channel.basic_publish("", "q", b"last", PERSISTENT)
+        restart()
+    with channel_to(own_broker) as channel:
+        (delivered, flag), (last, _) = bodies_in(channel, "q")
+        assert (delivered, flag, last) == (b"delivered", True, b"last")
+
+
+def test_deleted_queues_and_bindings_stay_deleted(
+    own_broker: LeveretProcess, restart: Callable[[], None]
+):
+    with channel_until_the_end(own_broker) as channel:
+        for queue in ("kept", "deleted"):
+            channel.queue_declare(queue, durable=True)
+            channel.queue_bind(queue, "amq.fanout")
+        channel.queue_bind("kept", "amq.direct", "key")
+        channel.queue_unbind("kept", "amq.fanout")
+        channel.queue_delete("deleted")
+        restart()
+    with channel_to(own_broker) as channel:
+        with pytest.raises(pika.exceptions.UnroutableError):
+            channel.basic_publish("amq.fanout", "", b"", PERSISTENT, mandatory=True)
+        channel.basic_publish("amq.direct", "key", b"", PERSISTENT, mandatory=True)
+        with pytest.raises(pika.exceptions.ChannelClosedByBroker):
+            channel.queue_declare("deleted", passive=True)
+
+
+def test_a_committed_transaction_is_there_whole_and_an_open_one_not_at_all(
+    own_broker: LeveretProcess, restart: Callable[[], None]
+):
+    connection = pika.BlockingConnection(pika.URLParameters(own_broker.url))
+    channel = connection.channel()
+    channel.queue_declare("q", durable=True)
+    channel.tx_select()
+    for body in (b"1", b"2"):
+        channel.basic_publish("", "q", body, PERSISTENT)
+    channel.tx_commit()
+    channel.basic_publish("", "q", b"3", PERSISTENT)
+    restart()
+    with pytest.raises((pika.exceptions.AMQPError, OSError)):
+        connection.process_data_events(time_limit=5)
+    with channel_to(own_broker) as channel:
+        assert [body for body, _ in bodies_in(channel, "q")] == [b"1", b"2"]
