@@ -54,11 +54,12 @@ def exchange_declare(channel: Channel, call: ExchangeDeclare) -> None:
     """exchange.declare, also passive."""
     vhost, permissions = channel.connection.vhost, channel.connection.permissions
     name = _name(call.exchange)
+    if not call.passive:
+        vhost.check_exchange_type(call.type)
     vhost.check_not_default(name)
     if call.passive:
         vhost.exchange(name)
     else:
-        vhost.check_exchange_type(call.type)
         permissions.check(Right.CONFIGURE, "exchange", name)
         alternate = call.arguments.get("alternate-exchange")
         if name not in vhost.exchanges and alternate is not None and alternate.tag == "S":
@@ -202,7 +203,7 @@ def _binding_names(channel: Channel, call: QueueBind | QueueUnbind) -> tuple[str
 
 def queue_purge(channel: Channel, call: QueuePurge) -> None:
     """queue.purge: drop what is ready; what is delivered and unsettled stays."""
-    name = channel.queue_name(_name(call.queue))
+    name = channel.queue_name(call.queue)
     channel.connection.permissions.check(Right.READ, "queue", name)
     count = channel.connection.vhost.queue(name, channel.connection).purge()
     _answer(channel, call.nowait, QueuePurgeOk(count))

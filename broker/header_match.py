@@ -2,16 +2,16 @@
 
 RabbitMQ's rules (https://www.rabbitmq.com/docs/exchanges#headers): `x-match` is all (the default),
 any, all-with-x or any-with-x; the first two leave out arguments whose names begin with `x-`. A void
-argument asks only that the header be there. Integers of every width are equal by value, and so are
-numbers of other types that RabbitMQ's comparison holds equal; texts, booleans and decimals equal
-their own kind only.
+argument asks only that the header be there. Values are compared as Erlang's == compares them
+without their types: numbers of every type are equal by value, strings and binaries by their bytes;
+booleans and decimals equal their own kind only. Inside arrays and tables types and order count.
 """
 
 from typing import TypeAlias
 
 from ..amqp.errors import PreconditionFailed
 from ..amqp.fields import INTEGER_TAGS, Field, Table
-from ..amqp.frames import erlang_binary
+from .erlang_terms import erlang_term
 
 Comparable: TypeAlias = tuple[object, ...]
 
@@ -47,12 +47,12 @@ def _mode(field: Field | None) -> str:
         return "all"
     if field.tag != "S":
         raise PreconditionFailed(
-            f"Invalid x-match field type {field.type_name} (value {field.value}); expected longstr"
+            f"Invalid x-match field type {field.type_name} (value {erlang_term(field)});"
+            " expected longstr"
         )
     if field.text not in _MODES:
-        assert isinstance(field.value, bytes)
         raise PreconditionFailed(
-            f"Invalid x-match field value {erlang_binary(field.value)};"
+            f"Invalid x-match field value {erlang_term(field)};"
             " expected all, any, all-with-x, or any-with-x"
         )
     return field.text
@@ -63,7 +63,7 @@ def _comparable(field: Field) -> Comparable:
     if tag in INTEGER_TAGS or tag in "Tfd":
         return ("number", value)
     if isinstance(value, list):
-        return ("array", *map(_comparable, value))
+        return ("list", *value)
     if isinstance(value, dict):
-        return ("table", *((name, _comparable(each)) for name, each in sorted(value.items())))
-    return ("text" if tag == "S" else tag, value)
+        return ("list", *value.items())
+    return ("bytes" if tag in "Sx" else tag, value)

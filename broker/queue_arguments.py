@@ -9,7 +9,8 @@ checked like the rest and then refused, so that nobody relies on what is not the
 from collections.abc import Callable
 
 from ..amqp.errors import PreconditionFailed
-from ..amqp.fields import INTEGER_TAGS, Field, Table
+from ..amqp.fields import INTEGER_TAGS, Field, Table, Value
+from .erlang_terms import erlang_term
 
 Check = Callable[[Field], None]
 
@@ -23,12 +24,12 @@ def check_queue_arguments(arguments: Table, resource: str) -> None:
 
     Raises PreconditionFailed.
     """
-    _check_queue_type(arguments, resource)
     exchange = arguments.get("x-dead-letter-exchange")
     if exchange is not None and exchange.tag != "S":
         raise PreconditionFailed(
             f"invalid type '{exchange.type_name}' for arg 'x-dead-letter-exchange' in {resource}"
         )
+    _check_queue_type(arguments, resource)
     for name, check in _CHECKS.items():
         field = arguments.get(name)
         if field is None:
@@ -52,10 +53,10 @@ def check_equivalent_arguments(current: Table, received: Table, resource: str) -
     PreconditionFailed.
     """
     for name in _COMPARED:
-        old, new = _comparable(name, current), _comparable(name, received)
-        if (old and old.value) != (new and new.value):
+        if _comparable(name, current) != _comparable(name, received):
             raise PreconditionFailed(
-                f"inequivalent arg '{name}' for {resource}: {difference(old, new)}"
+                f"inequivalent arg '{name}' for {resource}:"
+                f" {difference(current.get(name), received.get(name))}"
             )
 
 
@@ -72,20 +73,19 @@ def difference(current: Field | None, received: Field | None) -> str:
 
 def shown(field: Field) -> str:
     """A value as texts show it."""
-    if isinstance(field.value, bool):
-        return "true" if field.value else "false"
-    return field.text if isinstance(field.value, bytes) else str(field.value)
+    return field.text if isinstance(field.value, bytes) else erlang_term(field)
 
 
 def _the_value(field: Field) -> str:
     return f"the value '{shown(field)}' of type '{field.type_name}'"
 
 
-def _comparable(name: str, arguments: Table) -> Field | None:
+def _comparable(name: str, arguments: Table) -> tuple[type, Value] | None:
+    """An argument's value, and of which kind it is: widths of integers make no difference."""
     field = arguments.get(name)
-    if name == "x-queue-type" and field is not None and field.value == b"classic":
+    if field is None or (name == "x-queue-type" and field.value == b"classic"):
         return None
-    return field
+    return type(field.value), field.value
 
 
 def _integer(field: Field) -> int:
@@ -136,7 +136,8 @@ def _mode(field: Field) -> None:
 
 
 def _version(field: Field) -> None:
-    if _integer(field) not in (1, 2):
+    _not_negative(field)
+    if field.value not in (1, 2):
         raise _Unacceptable(f"\"unsupported queue version '{field.value}'\"")
 
 

@@ -240,17 +240,22 @@ class VirtualHost:
             return
         if if_unused and exchange.bindings:
             raise PreconditionFailed(f"{exchange!r} in use")
-        self._remove_exchange(exchange)
+        self._remove_exchanges([exchange])
 
-    def _remove_exchange(self, exchange: Exchange) -> None:
-        del self.exchanges[exchange.name]
+    def _remove_exchanges(self, doomed: list[Exchange]) -> None:
+        """Remove exchanges, and those that are to go with what they led to."""
         with self._definitions.together():
-            self._definitions.remove_exchange(exchange)
-            for binding in list(exchange.bindings.values()):
-                binding.destination_bindings.discard(binding)
-                self._definitions.remove_binding(binding)
-            exchange.bindings.clear()
-            self._unbind_destination(exchange.destination_of)
+            while doomed:
+                exchange = doomed.pop()
+                if self.exchanges.get(exchange.name) is not exchange:
+                    continue
+                del self.exchanges[exchange.name]
+                self._definitions.remove_exchange(exchange)
+                for binding in list(exchange.bindings.values()):
+                    binding.destination_bindings.discard(binding)
+                    self._definitions.remove_binding(binding)
+                exchange.bindings.clear()
+                doomed += self._unbind_destination(exchange.destination_of)
         self.epoch += 1
 
     # --- queues -------------------------------------------------------------------------------
@@ -365,7 +370,7 @@ class VirtualHost:
         del self.queues[queue.name]
         with self._definitions.together():
             self._definitions.remove_queue(queue)
-            self._unbind_destination(queue.destination_of)
+            self._remove_exchanges(self._unbind_destination(queue.destination_of))
         if queue.exclusive_owner is not None:
             del queue.exclusive_owner.exclusive_queues[queue]
         for consumer in list(queue.consumers):
@@ -433,26 +438,21 @@ class VirtualHost:
             binding.destination_bindings.discard(binding)
             with self._definitions.together():
                 self._definitions.remove_binding(binding)
-                self._source_lost_binding(source)
-            self.epoch += 1
+                self._remove_exchanges(_useless([source]))
 
     def check_not_default(self, exchange: str) -> None:
         """Refuse operations on the exchange "". Raises AccessRefused."""
         if exchange == "":
             raise AccessRefused(_ON_DEFAULT_EXCHANGE)
 
-    def _unbind_destination(self, bindings: set[Binding]) -> None:
+    def _unbind_destination(self, bindings: set[Binding]) -> list[Exchange]:
+        """Take away all bindings of a destination; return the exchanges that are to go as well."""
+        sources = [binding.source for binding in bindings]
         for binding in list(bindings):
-            source = binding.source
-            source.unbind(binding.destination, binding.routing_key, binding.arguments)
+            binding.source.unbind(binding.destination, binding.routing_key, binding.arguments)
             self._definitions.remove_binding(binding)
-            self._source_lost_binding(source)
         bindings.clear()
-
-    def _source_lost_binding(self, source: Exchange) -> None:
-        gone = self.exchanges.get(source.name) is not source
-        if source.auto_delete and not source.bindings and not gone:
-            self._remove_exchange(source)
+        return _useless(sources)
 
     # --- routing ------------------------------------------------------------------------------
 
@@ -482,6 +482,11 @@ class VirtualHost:
                     seen.add(destination)
                     work.append(destination)
         return queues
+
+
+def _useless(sources: list[Exchange]) -> list[Exchange]:
+    """Of exchanges that have lost a binding, the auto-delete ones that have no other."""
+    return [source for source in sources if source.auto_delete and not source.bindings]
 
 
 def _word(value: bool) -> str:

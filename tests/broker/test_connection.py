@@ -51,9 +51,7 @@ def test_unacked_messages_are_back_before_close_ok(client: FakeClient, other: Fa
     client.reading = False
     client.send(CLOSE, channel=0)
     assert [len(client.connection.output), other.ready_in("q")] == [1, 1]
-    answer = other.get("q")
-    assert answer is not None
-    assert answer.call.redelivered
+    assert other.get("q").call.redelivered
 
 
 def test_exclusive_queues_are_gone_before_close_ok(client: FakeClient, other: FakeClient) -> None:
@@ -66,8 +64,7 @@ def test_exclusive_queues_are_gone_before_close_ok(client: FakeClient, other: Fa
 
 
 def test_confirms_that_are_due_come_before_close_ok(client: FakeClient) -> None:
-    client.send(Confirm.Select())
-    client.expect(Confirm.SelectOk)
+    client.request(Confirm.Select(), Confirm.SelectOk)
     client.feed(message(b"a", "nowhere") + encoded(CLOSE, channel=0))
     assert client.expect(Basic.Ack).delivery_tag == 1
     client.expect(Connection.CloseOk, 0)

@@ -180,19 +180,22 @@ class FakeClient:
         """Send methods (or other frames) in one go."""
         self.feed(encoded(*calls, channel=channel))
 
+    def request(self, call: Sendable, answer: type[Kind], *, channel: int = 1) -> Kind:
+        """Send a method and take its answer."""
+        self.send(call, channel=channel)
+        return self.expect(answer, channel)
+
     def publish(self, body: bytes = b"", routing_key: str = "", **options: Any) -> None:
         """Publish one message; `message` says what there is to choose."""
         self.feed(message(body, routing_key, **{"payload_max": self.payload_max, **options}))
 
     def open_channel(self, number: int) -> None:
         """Open a channel."""
-        self.send(Channel.Open(), channel=number)
-        self.expect(Channel.OpenOk, number)
+        self.request(Channel.Open(), Channel.OpenOk, channel=number)
 
     def declare(self, queue: str = "q", *, channel: int = 1, **options: Any) -> Queue.DeclareOk:
         """Declare a queue."""
-        self.send(Queue.Declare(queue=queue, **options), channel=channel)
-        return self.expect(Queue.DeclareOk, channel)
+        return self.request(Queue.Declare(queue=queue, **options), Queue.DeclareOk, channel=channel)
 
     def ready_in(self, queue: str, *, channel: int = 1) -> int:
         """How many messages are ready in a queue."""
@@ -209,20 +212,19 @@ class FakeClient:
 
     def consume(self, queue: str = "q", tag: str = "c", *, channel: int = 1, **options: Any) -> str:
         """Start a consumer; return its tag."""
-        self.send(Basic.Consume(queue=queue, consumer_tag=tag, **options), channel=channel)
-        started = self.expect(Basic.ConsumeOk, channel).consumer_tag
+        call = Basic.Consume(queue=queue, consumer_tag=tag, **options)
+        started = self.request(call, Basic.ConsumeOk, channel=channel).consumer_tag
         assert started is not None
         return started
 
-    def get(self, queue: str = "q", *, channel: int = 1, no_ack: bool = False) -> Received | None:
-        """Get a message; None if there is none."""
+    def get(self, queue: str = "q", *, channel: int = 1, no_ack: bool = False) -> Received:
+        """Get a message; there must be one."""
         self.send(Basic.Get(queue=queue, no_ack=no_ack), channel=channel)
-        answer = self._received.popleft()
-        assert answer.channel == channel
-        if isinstance(answer.call, Basic.GetEmpty):
-            return None
-        assert isinstance(answer.call, Basic.GetOk), answer
-        return answer
+        return self.expect_content(Basic.GetOk, channel)
+
+    def get_nothing(self, queue: str = "q", *, channel: int = 1) -> None:
+        """Find a queue without ready messages."""
+        self.request(Basic.Get(queue=queue), Basic.GetEmpty, channel=channel)
 
     # --- what it has got ----------------------------------------------------------------------
 
