@@ -133,17 +133,20 @@ class Broker:
                     self.journal.note_deliveries(queue.number, dict.fromkeys(delivered, 1))
 
     def finish_turn(self) -> None:
-        """Do what the turn's input led to: postponed calls, confirms, deliveries."""
+        """Do what the turn's input led to: postponed calls, confirms, deliveries.
+
+        Queues that could deliver more than their batch are left in `dirty`.
+        """
+        unfinished: list[Queue] = []
         while self._later or self.confirming or self.dirty:
             while self._later:
                 self._later.popleft()()
             publishers, self.confirming = self.confirming, []
             for publisher in publishers:
                 publisher.send_confirms()
-            queues = self.dirty[:]
-            self.dirty.clear()
-            for queue in queues:
-                queue.dispatch()
+            queues, self.dirty = self.dirty, []
+            unfinished += [queue for queue in queues if queue.dispatch()]
+        self.dirty = unfinished
         if self.memory.is_due:
             self.memory.look()
 

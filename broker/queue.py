@@ -3,7 +3,7 @@
 `ready` holds what was never delivered, `returned` what came back; since a message's id is its
 place, returned ones always stand before ready ones. Whoever adds messages or wakes consumers marks
 the queue dirty; at the end of the turn the broker lets each dirty queue dispatch, many messages in
-one go.
+one go, but not so many that others would wait for long.
 
 Consumers that can take a message stand in a rotation. One that has no credit left, or whose
 connection has too much to send, leaves it until `wake` puts it back.
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .lease import Lease
 
 BATCH_MESSAGES = 1000
+"""How many messages a queue delivers before others have their turn."""
 LOADED_MESSAGES = 500
 """How many messages of a backlog are read at once."""
 CONGESTED_MESSAGES = 2000
@@ -351,8 +352,8 @@ class Queue:
         if not self.dirty:
             self.mark_dirty(self)
 
-    def dispatch(self) -> None:
-        """Deliver while there are messages and consumers that can take them.
+    def dispatch(self) -> bool:
+        """Deliver a batch at most; True if it could go on, and the queue remains dirty.
 
         With several consumers in the rotation each takes one message in turn; a single one takes
         all it can.
@@ -360,19 +361,22 @@ class Queue:
         self.dirty = False
         if self.features is not None:
             self.features.dispatch()
-            return
-        rotation = self.rotation
+            return False
+        rotation, left = self.rotation, BATCH_MESSAGES
         while rotation and (self.ready or self.returned or self._load_plain()):
+            if not left:
+                self.dirty = True
+                return True
             consumer = rotation[0]
-            if len(rotation) == 1:
-                consumer.deliver(BATCH_MESSAGES)
-            else:
-                consumer.deliver(1)
+            share = left if len(rotation) == 1 else 1
+            consumer.deliver(share)
+            left -= share
             if not consumer.can_take():
                 rotation.popleft()
                 consumer.leave_rotation()
             else:
                 rotation.rotate(-1)
+        return False
 
 
 def owns(queue: Queue, message: Message) -> bool:

@@ -12,6 +12,7 @@ import secrets
 import signal
 import socket
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 
 import trio
@@ -26,12 +27,14 @@ from .committer import Committer
 from .configuration import Configuration
 from .data import memory_budget_bytes, open_data
 from .log import fields
+from .queue import Queue
 from .transport import SocketTransport
 
 log = logging.getLogger("leveret.server")
 
 _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _ACCEPT_PAUSE_S = 0.1
+PUMPED_QUEUES = 4
 WATCH_S = 5.0
 ALARM_WATCH_S = 0.5
 UNWRITTEN_MAX_BYTES = 32 << 20
@@ -125,6 +128,8 @@ class Server:
         self._go_on = trio.Event()
         self._sleep = trio.CancelScope()
         self._work = trio.Event()
+        self._put_off: deque[Queue] = deque()
+        """Dirty queues that wait for the pump."""
         self._gone = trio.Event()
 
     def start(self, listeners: Iterable[trio.SocketListener]) -> None:
@@ -154,21 +159,28 @@ class Server:
             connection.transport.flush()
         if self._committer is not None:
             self._commit(self._committer)
-        if broker.dirty or broker.touched:
+        self.put_off()
+
+    def put_off(self) -> None:
+        """Leave the queues that can go on, and what else has come up, to the pump."""
+        broker = self.broker
+        if broker.dirty:
+            self._put_off.extend(broker.dirty)
+            broker.dirty.clear()
+        if self._put_off or broker.touched:
             self._work.set()
 
-    def wake(self) -> None:
-        """Have a turn soon: consumers can go on."""
-        self._work.set()
-
     async def pump(self) -> None:
-        """Give turns to queues that could not be emptied in one, letting readers in between."""
+        """Give turns to queues that could not be emptied in one, a few at a time, letting readers
+        in between.
+        """
         while True:
             await self._work.wait()
             self._work = trio.Event()
             self.begin_turn()
+            for _ in range(min(PUMPED_QUEUES, len(self._put_off))):
+                self.broker.dirty.append(self._put_off.popleft())
             self.end_turn()
-            await trio.lowlevel.checkpoint()
 
     async def run_timers(self) -> None:
         """Sleep to the next deadline, run what is due, and again."""

@@ -174,11 +174,12 @@ class SocketTransport:
             self._fail(error)
         finally:
             self._written.set()
-            self._server.wake()
+            self._server.put_off()
 
     def _drained(self) -> None:
         self._answered_bytes = 0
         self.connection.drained()
+        self._server.put_off()
 
     def _fail(self, error: Exception) -> None:
         """Nothing can be sent any more: hang up."""

@@ -5,9 +5,10 @@ import trio
 from trio.testing import MockClock
 
 from leveret.amqp.frames import BODY, HEADER, method_frame
-from leveret.amqp.methods import BasicGet, BasicGetOk, BasicReturn
+from leveret.amqp.methods import BasicConsume, BasicGet, BasicGetOk, BasicReturn
 from leveret.broker.connection import Connection
 from leveret.broker.consumer import OUTPUT_MARK_BYTES
+from leveret.broker.queue import BATCH_MESSAGES
 from leveret.broker.transport import ANSWERS_MAX_BYTES
 from raw_client import RawClient, logged_in, message, until
 from running_server import PATIENCE_S, RunningServer, running_server, unharmed_server
@@ -92,6 +93,23 @@ async def test_what_a_stalled_consumer_does_not_take_goes_to_the_others() -> Non
                 await until(lambda: read == count)
             nursery.cancel_scope.cancel()
         await publisher.delete("work")
+
+
+async def test_a_backlog_is_delivered_in_batches_so_that_others_have_their_turn() -> None:
+    count = 5 * BATCH_MESSAGES
+    async with unharmed_server() as (running, _), logged_in(running.port) as client:
+        await client.declare("work", exclusive=True)
+        await client.send(message("work", b"x") * count)
+        assert await client.message_count("work") == count
+        connection = running.connection_of(client)
+        delivered = connection.channels[1].unsettled
+        running.server.begin_turn()
+        consume = BasicConsume(0, "work", "", False, True, False, False, {})
+        connection.receive(method_frame(1, consume))
+        running.server.end_turn()
+        assert delivered.last_tag == BATCH_MESSAGES
+        with trio.fail_after(PATIENCE_S):
+            await until(lambda: delivered.last_tag == count)
 
 
 # --- answers ----------------------------------------------------------------------------------

@@ -113,7 +113,8 @@ async def unharmed_server(
             nursery.cancel_scope.cancel()
         broker = running.broker
         with trio.fail_after(PATIENCE_S):
-            await until(lambda: open_descriptors() == descriptors)
+            # Fewer, if the collector has closed what other tests had left open.
+            await until(lambda: open_descriptors() <= descriptors)
             await until(lambda: not broker.connections and running.tasks() == idle)
         assert broker.timers.next_deadline() is None
         assert not broker.vhosts["/"].queues
