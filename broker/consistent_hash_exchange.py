@@ -8,8 +8,8 @@ one of these arguments of the exchange names:
 * `hash-property`: message_id, correlation_id or timestamp.
 
 A message without it is hashed too, all such messages alike. Of the bindings of one destination only
-the first counts; when that is removed, the next one does. Text and whole numbers fall into the
-bucket that RabbitMQ gives them.
+the first counts; when that is removed, the next one does. Keys, properties, and headers that are
+text, whole numbers, booleans or timestamps fall into the bucket that RabbitMQ 3.13 gives them.
 """
 
 from bisect import bisect_right
@@ -19,10 +19,16 @@ from typing import TYPE_CHECKING
 
 from ..amqp.content import CORRELATION_ID, MESSAGE_ID
 from ..amqp.errors import PreconditionFailed
-from ..amqp.fields import INTEGER_TAGS, Field, encode_field
+from ..amqp.fields import Field, encode_field
 from ..amqp.frames import erlang_binary
 from .binding import Binding
-from .erlang_hash import PHASH2_UNDEFINED, jump_consistent_hash, phash2
+from .erlang_hash import (
+    PHASH2_FALSE,
+    PHASH2_TRUE,
+    PHASH2_UNDEFINED,
+    jump_consistent_hash,
+    phash2,
+)
 from .exchange import Exchange
 from .message import Message
 
@@ -125,11 +131,13 @@ def _weight(binding_key: str) -> int:
 def _header_key(field: Field | None) -> int:
     if field is None or field.tag == "V":
         return PHASH2_UNDEFINED
-    if isinstance(field.value, int) and (field.tag in INTEGER_TAGS or field.tag == "T"):
-        return field.value
-    if isinstance(field.value, bytes):
-        return phash2(field.value)
-    return phash2(encode_field(field))
+    tag, value = field
+    if isinstance(value, bool):
+        return PHASH2_TRUE if value else PHASH2_FALSE
+    if isinstance(value, int):
+        # RabbitMQ routes on timestamps in milliseconds.
+        return value * 1000 if tag == "T" else value
+    return phash2(value if isinstance(value, bytes) else encode_field(field))
 
 
 def _encoded(text: str) -> bytes:

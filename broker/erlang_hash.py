@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 PHASH2_UNDEFINED = 45914356
 """phash2 of the atom `undefined`, which stands for a header or property that is not there."""
+PHASH2_TRUE, PHASH2_FALSE = 506293, 7111573
 
 _GOLDEN_RATIO = 0x9E3779B9
 _BINARY_SEED = 13 * _GOLDEN_RATIO
