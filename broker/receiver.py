@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 from ..amqp.basic import BASIC_ACK, BASIC_PUBLISH
 from ..amqp.errors import ChannelFault, HardError, NotAllowed, UnexpectedFrame
 from ..amqp.frames import (
+    HEAD,
     HEARTBEAT,
     METHOD,
     METHOD_HEAD,
+    OVERHEAD_BYTES,
     PROTOCOL_HEADER,
     method_frame,
     read_frame,
@@ -43,6 +45,9 @@ if TYPE_CHECKING:
     from .connection import Connection
 
 log = logging.getLogger("leveret.connection")
+
+LARGE_BYTES = 1 << 18
+"""With more than this, what has come is not joined as a whole to the rest of what came before."""
 
 
 class State(Enum):
@@ -84,12 +89,24 @@ class Receiver:
 
     def receive(self, connection: "Connection", data: bytes) -> None:
         """Handle every complete frame in what has come; keep the rest for the next time."""
-        if self._rest:
-            data = self._rest + data
+        rest = self._rest
+        if rest and not connection.held and len(rest) + len(data) > LARGE_BYTES:
+            missing = _missing_bytes(rest)
+            if missing <= len(data):
+                self._handle(connection, rest + data[:missing], 0)
+                if not self._rest and not connection.held:
+                    self._handle(connection, data, missing)
+                    return
+                data = data[missing:]
+        data = self._rest + data
         if connection.held:
             self._rest = data
-            return
-        self.position = 0
+        else:
+            self._handle(connection, data, 0)
+
+    def _handle(self, connection: "Connection", data: bytes, at: int) -> None:
+        """Handle the frames from `at` on; what is left over is the rest to come back to."""
+        self.position = at
         while not connection.finished:
             try:
                 if self._receive(connection, data):
@@ -283,6 +300,14 @@ class Receiver:
                 connection.send(method_frame(0, ConnectionUpdateSecretOk()))
             case _:
                 raise ChannelFault("unexpected method in connection state running")
+
+
+def _missing_bytes(rest: bytes) -> int:
+    """How many bytes complete the frame that `rest` ends in the middle of."""
+    at = 0
+    while at + HEAD.size <= len(rest):
+        at += HEAD.unpack_from(rest, at)[2] + OVERHEAD_BYTES
+    return max(at - len(rest), 0)
 
 
 def _hint(header: bytes) -> str:
