@@ -182,9 +182,9 @@ def queue_unbind(channel: Channel, call: QueueUnbind) -> None:
     vhost = channel.connection.vhost
     name, key, exchange_name = _binding_names(channel, call)
     queue, exchange = vhost.queues.get(name), vhost.exchanges.get(exchange_name)
-    if queue is not None and exchange is not None:
-        vhost.unbind(exchange, queue, key, call.arguments)
-    _answer(channel, False, QueueUnbindOk())
+    if queue is not None and exchange is not None and exchange.has(queue, key, call.arguments):
+        vhost.unbind(exchange, vhost.queue(name, channel.connection), key, call.arguments)
+    channel.send(QueueUnbindOk())
 
 
 def _binding_names(channel: Channel, call: QueueBind | QueueUnbind) -> tuple[str, str, str]:

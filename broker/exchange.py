@@ -79,6 +79,10 @@ class Exchange(ABC):
         self.bindings[binding.key] = binding
         return True
 
+    def has(self, destination: "Destination", routing_key: str, arguments: Table) -> bool:
+        """Whether there is such a binding."""
+        return binding_key(destination, routing_key, arguments) in self.bindings
+
     def unbind(
         self, destination: "Destination", routing_key: str, arguments: Table
     ) -> Binding | None:
