@@ -2,16 +2,18 @@
 
 PYTHON ?= python3
 ARGS =
+SEEDS = 1000
+N = 20
 
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint types imports coverage format interop bench clean
+.PHONY: help run test check lint types imports coverage format interop simulate crash-test bench clean
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run ## run the broker on 127.0.0.1:5672 (flags in ARGS)
 	$(BIN)/leveret serve $(ARGS)
@@ -40,6 +42,12 @@ format: $(VENV)/.check ## let ruff fix and format the code
 
 interop: $(VENV)/.run ## real clients against leveret (or BROKER=amqp://...)
 	"$(PYTHON)" interop/run $(ARGS)
+
+simulate: $(VENV)/.test ## play SEEDS=1000 stories of clients and crashes (or the one of SEED=n)
+	PYTHONPATH=tests/support $(BIN)/python -P -m simulation --seeds $(SEEDS) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+crash-test: $(VENV)/.run ## kill -9 a leveret under load, N=20 times
+	"$(PYTHON)" interop/run crash-test --rounds $(N) $(ARGS)
 
 bench: $(VENV)/.run ## measure (the benchmark's flags in ARGS)
 	$(BIN)/python benchmarks/run.py $(ARGS)
