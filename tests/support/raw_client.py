@@ -48,6 +48,7 @@ from leveret.amqp.methods import (
     decode,
 )
 
+CHANNEL_MAX = 2047
 FRAME_MAX_BYTES = 131_072
 READ_BYTES = 1 << 18
 
@@ -157,16 +158,15 @@ class RawClient:
 
     # --- conversations ------------------------------------------------------------------------
 
-    async def log_in(self, *, heartbeat_s: int = 0, frame_max_bytes: int = FRAME_MAX_BYTES) -> None:
-        """From the protocol header to connection.open-ok, as guest."""
-        await self.send(PROTOCOL_HEADER)
-        await self.expect(ConnectionStart)
+    async def log_in(self, *, heartbeat_s: int = 0) -> None:
+        """From the protocol header to connection.open-ok, as guest, without waiting in between."""
         capabilities = table_of({"capabilities": {"authentication_failure_close": True}})
         start_ok = ConnectionStartOk(capabilities, "PLAIN", b"\0guest\0guest", "en_US")
-        tune = await self.call(0, start_ok, ConnectionTune)
-        tune_ok = ConnectionTuneOk(tune.channel_max, frame_max_bytes, heartbeat_s)
-        await self.send(method_frame(0, tune_ok))
-        await self.call(0, ConnectionOpen("/", "", False), ConnectionOpenOk)
+        tune_ok = ConnectionTuneOk(CHANNEL_MAX, FRAME_MAX_BYTES, heartbeat_s)
+        methods = (start_ok, tune_ok, ConnectionOpen("/", "", False))
+        await self.send(PROTOCOL_HEADER + b"".join(method_frame(0, each) for each in methods))
+        for answer in (ConnectionStart, ConnectionTune, ConnectionOpenOk):
+            await self.expect(answer)
 
     async def open_channel(self, number: int = 1) -> None:
         await self.call(number, ChannelOpen(), ChannelOpenOk)
