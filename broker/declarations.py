@@ -184,7 +184,7 @@ def queue_unbind(channel: Channel, call: QueueUnbind) -> None:
     queue, exchange = vhost.queues.get(name), vhost.exchanges.get(exchange_name)
     if queue is not None and exchange is not None and exchange.has(queue, key, call.arguments):
         vhost.unbind(exchange, vhost.queue(name, channel.connection), key, call.arguments)
-    channel.send(QueueUnbindOk())
+    _answer(channel, False, QueueUnbindOk())
 
 
 def _binding_names(channel: Channel, call: QueueBind | QueueUnbind) -> tuple[str, str, str]:
