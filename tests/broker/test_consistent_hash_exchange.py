@@ -39,15 +39,13 @@ def test_routing_key_of_any_length_and_alphabet_is_hashed(client: FakeClient):
 
 def test_buckets_close_up_when_a_binding_goes(client: FakeClient):
     declare(client)
-    client.send(Queue.Unbind(queue="b", exchange="x", routing_key="3"))
-    client.expect(Queue.UnbindOk)
+    client.request(Queue.Unbind(queue="b", exchange="x", routing_key="3"), Queue.UnbindOk)
     assert places(client, 30) == "dddddddaccddcdddddddddddcddddd"
 
 
 def test_deleted_queue_gets_no_messages(client: FakeClient):
     declare(client)
-    client.send(Queue.Delete(queue="b"))
-    client.expect(Queue.DeleteOk)
+    client.request(Queue.Delete(queue="b"), Queue.DeleteOk)
     reached = "".join(queues_reached(client, "acd", f"key.{number}") for number in range(30))
     assert reached == "dddddddaccddcdddddddddddcddddd"
 
@@ -232,16 +230,14 @@ def test_only_the_first_binding_of_a_queue_counts(client: FakeClient):
 def test_removing_a_binding_that_does_not_count_changes_nothing(client: FakeClient):
     declare(client)
     client.bind("a", "x", "1000000")
-    client.send(Queue.Unbind(queue="a", exchange="x", routing_key="1000000"))
-    client.expect(Queue.UnbindOk)
+    client.request(Queue.Unbind(queue="a", exchange="x", routing_key="1000000"), Queue.UnbindOk)
     assert places(client, 8) == "dddbdcda"
 
 
 def test_next_binding_counts_when_the_first_is_removed(client: FakeClient):
     declare(client)
     client.bind("a", "x", "1000000")
-    client.send(Queue.Unbind(queue="a", exchange="x", routing_key="1"))
-    client.expect(Queue.UnbindOk)
+    client.request(Queue.Unbind(queue="a", exchange="x", routing_key="1"), Queue.UnbindOk)
     assert places(client, 8) == "aaaaaaaa"
 
 

@@ -51,8 +51,7 @@ def test_exchanges_are_counted_before_queues(client: FakeClient):
 def test_unbound_queue_gets_nothing(client: FakeClient):
     declare_exchange(client, "x-modulus-hash")
     bind_queues(client, a="", b="")
-    client.send(Queue.Unbind(queue="a", exchange="x", routing_key=""))
-    client.expect(Queue.UnbindOk)
+    client.request(Queue.Unbind(queue="a", exchange="x", routing_key=""), Queue.UnbindOk)
     assert places(client, "ab", 5) == "bbbbb"
 
 

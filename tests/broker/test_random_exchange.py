@@ -37,8 +37,7 @@ def test_queue_bound_twice_is_drawn_twice_as_often(client: FakeClient):
 def test_unbound_queue_is_not_drawn(client: FakeClient):
     declare_exchange(client, "x-random")
     bind_queues(client, a="", b="")
-    client.send(Queue.Unbind(queue="a", exchange="x", routing_key=""))
-    client.expect(Queue.UnbindOk)
+    client.request(Queue.Unbind(queue="a", exchange="x", routing_key=""), Queue.UnbindOk)
     assert [queues_reached(client, "ab") for _ in range(3)] == ["b"] * 3
 
 

@@ -32,6 +32,14 @@ def test_new_binding_gets_the_last_messages_in_order(client: FakeClient):
     assert bodies_in(client, "a") == [b"2", b"3", b"4"]
 
 
+def test_unbound_queue_gets_no_more(client: FakeClient):
+    declare_exchange(client, "x-recent-history")
+    bind_queues(client, a="", b="")
+    client.request(Queue.Unbind(queue="a", exchange="x", routing_key=""), Queue.UnbindOk)
+    publish(client, 1)
+    assert (bodies_in(client, "a"), bodies_in(client, "b")) == ([], [b"1"])
+
+
 def test_twenty_messages_are_remembered_if_nothing_else_is_said(client: FakeClient):
     declare_exchange(client, "x-recent-history")
     publish(client, *range(25))
@@ -63,8 +71,7 @@ def test_remembered_messages_reach_a_waiting_consumer(client: FakeClient):
     publish(client, 1, 2)
     client.declare("a")
     client.consume("a")
-    client.send(Queue.Bind(queue="a", exchange="x"))
-    client.expect(Queue.BindOk)
+    client.request(Queue.Bind(queue="a", exchange="x"), Queue.BindOk)
     assert client.bodies() == [b"1", b"2"]
 
 
@@ -122,11 +129,9 @@ def test_exchange_behind_another_remembers(client: FakeClient):
 
 def test_rolled_back_message_is_remembered(client: FakeClient):
     declare_exchange(client, "x-recent-history")
-    client.send(Tx.Select())
-    client.expect(Tx.SelectOk)
+    client.request(Tx.Select(), Tx.SelectOk)
     publish(client, 1)
-    client.send(Tx.Rollback())
-    client.expect(Tx.RollbackOk)
+    client.request(Tx.Rollback(), Tx.RollbackOk)
     bind_queues(client, a="")
     assert bodies_in(client, "a") == [b"1"]
 

@@ -9,14 +9,14 @@ from fake_client import FakeClient
 
 def declare_exchange(client: FakeClient, kind: str, name: str = "x", **options: Any) -> None:
     """Declare an exchange."""
-    client.send(Exchange.Declare(exchange=name, exchange_type=kind, **options))
-    client.expect(Exchange.DeclareOk)
+    call = Exchange.Declare(exchange=name, exchange_type=kind, **options)
+    client.request(call, Exchange.DeclareOk)
 
 
 def bind_exchange(client: FakeClient, destination: str, source: str, routing_key: str = "") -> None:
     """Bind an exchange to an exchange."""
-    client.send(Exchange.Bind(destination=destination, source=source, routing_key=routing_key))
-    client.expect(Exchange.BindOk)
+    call = Exchange.Bind(destination=destination, source=source, routing_key=routing_key)
+    client.request(call, Exchange.BindOk)
 
 
 def bind_queues(client: FakeClient, **routing_keys: str) -> None:
