@@ -91,6 +91,12 @@ def _tune_garbage_collection() -> None:
     gc.set_threshold(100_000, 50, 1000)
 
 
+def _cannot_accept(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno in _OUT_OF_DESCRIPTORS:
+        return "cannot accept connections; raise the limit of open files"
+    return "cannot accept connections"
+
+
 class Server:
     """A broker core and the tasks that drive it."""
 
@@ -284,25 +290,27 @@ class Server:
     # --- connections --------------------------------------------------------------------------
 
     async def accept(self, listener: trio.socket.SocketType) -> None:
-        """Take new connections until the listener is closed."""
+        """Take new connections until the listener is closed.
+
+        All else that accept(2) can report passes, or is another connection's trouble.
+        """
+        failing = False
         while True:
             try:
                 accepted, _ = await listener.accept()
-            except (trio.ClosedResourceError, ConnectionAbortedError):
+            except ConnectionAbortedError:
+                continue
+            except (trio.ClosedResourceError, OSError) as error:
                 if listener.fileno() < 0:
                     return
-                continue
-            except OSError as error:
-                if error.errno not in _OUT_OF_DESCRIPTORS:
-                    if listener.fileno() < 0:
-                        return
-                    raise
-                log.error(
-                    "cannot accept connections; raise the limit of open files",
-                    extra=fields(error=str(error)),
-                )
+                if not failing:
+                    failing = True
+                    log.error(_cannot_accept(error), extra=fields(error=str(error)))
                 await trio.sleep(_ACCEPT_PAUSE_S)
                 continue
+            if failing:
+                failing = False
+                log.warning("accepting connections again")
             self.nursery.start_soon(self._serve, accepted)
 
     async def _serve(self, accepted: trio.socket.SocketType) -> None:

@@ -1,0 +1,86 @@
+"""Errors of accept(2): none of them ends the listening."""
+
+import errno
+import logging
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from leveret.amqp.frames import PROTOCOL_HEADER
+from leveret.amqp.methods import ConnectionStart
+from raw_client import RawClient
+from running_server import PATIENCE_S, RunningServer, running_server
+
+pytestmark = pytest.mark.trio
+
+
+@pytest.fixture
+def real_io_clock() -> MockClock:
+    """Jumps to the next deadline once nothing has come through the sockets for a moment."""
+    return MockClock(autojump_threshold=0.05)
+
+
+class FailingListener:
+    """Fails so many times, then has one client, then is closed."""
+
+    def __init__(self, client: trio.socket.SocketType, *errors: int):
+        self._client = client
+        self._errors = list(errors)
+        self._served = False
+
+    async def accept(self) -> tuple[trio.socket.SocketType, object]:
+        await trio.lowlevel.checkpoint()
+        if self._errors:
+            number = self._errors.pop(0)
+            raise OSError(number, errno.errorcode[number])
+        if self._served:
+            raise trio.ClosedResourceError
+        self._served = True
+        return self._client, ("127.0.0.1", 1)
+
+    def fileno(self) -> int:
+        return -1 if self._served else 0
+
+
+async def accept(running: RunningServer, *errors: int) -> None:
+    """Have a client accepted after these errors, by a listener that closes then."""
+    ours, theirs = await connected_pair()
+    with ours:
+        listener = FailingListener(theirs, *errors)
+        await running.server.accept(listener)  # pyright: ignore[reportArgumentType]
+        client = RawClient(ours)
+        await client.send(PROTOCOL_HEADER)
+        await client.expect(ConnectionStart)
+
+
+async def connected_pair() -> tuple[trio.socket.SocketType, trio.socket.SocketType]:
+    """Two ends of a TCP connection."""
+    with trio.socket.socket() as listener:
+        await listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        ours = trio.socket.socket()
+        await ours.connect(listener.getsockname())
+        theirs, _ = await listener.accept()
+    return ours, theirs
+
+
+@pytest.mark.parametrize("number", [errno.ECONNABORTED, errno.EMFILE, errno.ENETDOWN, errno.EPERM])
+async def test_clients_are_accepted_after_an_error(number: int, real_io_clock: MockClock) -> None:
+    async with running_server() as running:
+        with trio.fail_after(PATIENCE_S):
+            await accept(running, number, number, number)
+
+
+async def test_a_lack_of_descriptors_is_logged_once_and_so_is_its_end(
+    real_io_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "leveret.server")
+    async with running_server() as running:
+        with trio.fail_after(PATIENCE_S):
+            await accept(running, *[errno.EMFILE] * 50)
+    messages = [each.message for each in caplog.records if each.name == "leveret.server"]
+    assert messages == [
+        "cannot accept connections; raise the limit of open files",
+        "accepting connections again",
+    ]
