@@ -61,7 +61,8 @@ def _transaction(channel: Channel) -> Transaction:
 
 
 def _tx_commit(channel: Channel, call: m.TxCommit) -> None:
-    _transaction(channel).commit(channel)
+    if not _transaction(channel).commit(channel):
+        raise PreconditionFailed("partial tx completion")
     broker = channel.connection.broker
     if broker.position > broker.durable:
         channel.committing = True

@@ -1,14 +1,17 @@
 """What some queues do beyond keeping messages in order and handing them out.
 
-A queue without such features has no `Features` and pays one test per turn. One that has them does
-not deliver in bulk: the message at its head is looked at before it goes to a consumer. Each feature
-is an object of its own; here they meet, in the order in which they act: deliver, expire.
+A queue without such features has no `Features` and pays one test per turn. Where messages can
+expire, or their bytes are counted, the queue does not deliver in bulk: each message is looked at
+before it goes to a consumer. Every feature is an object of its own; here they meet, in the order in
+which they act: deliver, drop what has expired, drop what is too much.
 """
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from .death import Reason
 from .expiry import Expiry
+from .limits import REJECT_PUBLISH_DLX, Limits
 from .message import Message
 
 if TYPE_CHECKING:
@@ -21,60 +24,109 @@ EXPIRED_AT_ONCE = 2000
 class Features:
     """The features of one queue."""
 
-    __slots__ = ("_queue", "expiry")
+    __slots__ = ("_queue", "counts_bytes", "expiry", "limits")
 
-    def __init__(self, queue: "Queue"):
+    def __init__(self, queue: "Queue", expiry: Expiry | None = None, limits: Limits | None = None):
         self._queue = queue
-        self.expiry: Expiry | None = None
+        self.expiry = expiry
+        self.limits = limits
+        self.counts_bytes = limits is not None and limits.max_bytes is not None
 
     @property
     def singly(self) -> bool:
         """Whether every message must come through `Queue.enqueue`."""
-        return self.timed
+        rejects = self.limits is not None and not self.limits.drops_head
+        return self.timed or rejects or self.counts_bytes
 
     @property
     def timed(self) -> bool:
         """Whether messages must know when they were published."""
         return self.expiry is not None and self.expiry.ttl_ms is not None
 
-    def dispatch(self) -> None:
-        """Deliver what may be delivered, then be done with what must not stay."""
-        self._deliver()
+    # --- what comes and goes ------------------------------------------------------------------
+
+    def has_room(self, message: Message) -> bool:
+        """Whether a new message may come in: not, if it would have to be refused."""
+        limits, queue = self.limits, self._queue
+        if limits is None or limits.drops_head or limits.has_room(queue.message_count, message):
+            return True
+        self.catch_up()
+        return limits.has_room(queue.message_count, message)
+
+    @property
+    def refused_die(self) -> bool:
+        """Whether messages that are refused become dead letters."""
+        return self.limits is not None and self.limits.overflow == REJECT_PUBLISH_DLX
+
+    def gained(self, message: Message) -> None:
+        """A message became ready."""
+        if self.counts_bytes and self.limits is not None:
+            self.limits.ready_bytes += message.body_bytes
+
+    def lost(self, message: Message) -> None:
+        """A message is not ready any more."""
+        if self.counts_bytes and self.limits is not None:
+            self.limits.ready_bytes -= message.body_bytes
+
+    def emptied(self) -> None:
+        """No message is ready any more."""
+        if self.limits is not None:
+            self.limits.ready_bytes = 0
+
+    def restored(self, messages: Iterable[Message]) -> None:
+        """These messages were ready before a restart."""
+        for message in messages:
+            self.gained(message)
+
+    # --- turns --------------------------------------------------------------------------------
+
+    def dispatch(self, most: int) -> bool:
+        """Deliver what may be delivered, `most` messages at most, then be done with what must not
+        stay. True if delivering could go on; till then nothing is too much.
+        """
+        if self.expiry is None and not self.counts_bytes:
+            more = self._queue.deliver()
+        else:
+            more = self._deliver(most)
         self._expire()
+        if not more:
+            self.trim()
+        return more
 
     def catch_up(self) -> None:
         """Do what the end of the turn would do, for somebody is going to look at the queue."""
-        if self._queue.dirty:
-            self._queue.dispatch()
+        queue = self._queue
+        if queue.dirty:
+            queue.dispatch()
+            queue.dirty = True  # for the broker has it on its list still
         else:
             self._expire()
 
-    def _deliver(self) -> None:
-        rotation = self._queue.rotation
-        while rotation:
+    def _deliver(self, most: int) -> bool:
+        queue, rotation = self._queue, self._queue.rotation
+        for _ in range(most):
+            if not rotation:
+                return False
             consumer = rotation[0]
             if not consumer.can_take():
                 rotation.popleft()
                 consumer.leave_rotation()
                 continue
-            taken = self._next()
+            taken = queue.pop()
             if taken is None:
-                return
+                return False
+            if self._comes_too_late(*taken):
+                queue.discard(taken[0], Reason.EXPIRED)
+                continue
             consumer.hand(*taken)
             rotation.rotate(-1)
+        return bool(rotation) and queue.head() is not None
 
-    def _next(self) -> tuple[Message, bool] | None:
-        """The first message that may be delivered; those before it are done with."""
-        queue, expiry = self._queue, self.expiry
-        while (taken := queue.pop()) is not None:
-            message, redelivered = taken
-            if expiry is None:
-                return taken
-            over = expiry.is_over(message) if redelivered else expiry.is_too_late(message)
-            if not over:
-                return taken
-            queue.discard(message, Reason.EXPIRED)
-        return None
+    def _comes_too_late(self, message: Message, redelivered: bool) -> bool:
+        expiry = self.expiry
+        if expiry is None:
+            return False
+        return expiry.is_over(message) if redelivered else expiry.is_too_late(message)
 
     def _expire(self) -> None:
         """Drop overdue messages from the head on, and wait for the next one to be overdue."""
@@ -88,6 +140,17 @@ class Features:
             queue.pop()
             queue.discard(head, Reason.EXPIRED)
         expiry.watch(queue.head())
+
+    def trim(self) -> None:
+        """Drop messages from the head on while there are too many."""
+        limits, queue = self.limits, self._queue
+        if limits is None or not limits.drops_head:
+            return
+        while limits.are_passed(queue.message_count):
+            taken = queue.pop()
+            if taken is None:
+                return
+            queue.discard(taken[0], Reason.MAXLEN)
 
     def end(self) -> None:
         """The queue is deleted."""

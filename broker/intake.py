@@ -40,6 +40,9 @@ class Intake:
             message.notes = message.notes or Notes()
             message.notes.published_ms = self.timers.wall_ms
         accepting = tuple(queue for queue in queues if queue.accepts(message))
+        for queue in queues:
+            if queue not in accepting:
+                queue.refuse(message)
         owners = owners_of(accepting)
         if message.persistent and owners and self._journal is not None:
             notes = message.notes

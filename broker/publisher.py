@@ -225,9 +225,9 @@ class Publisher:
         self._enqueue(route, before)
         before.clear()
         self._channel.connection.receiver.position = position
-        self._publish(route, message, asked)
+        accepted = self._publish(route, message, asked)
         if self.confirms is not None:
-            self._confirm(1, stored=message.stored != 0)
+            self._confirm(1, stored=message.stored != 0, accepted=accepted)
 
     def _irregular(self, data: bytes, at: int, header_at: int, route: Route) -> int:
         """Where to go on when no whole message stands at `at`: there, if all that lacks is more
@@ -358,15 +358,17 @@ class Publisher:
             assembly.body_bytes,
             asked == PERSISTENT,
         )
-        self._publish(route, message, asked)
+        accepted = self._publish(route, message, asked)
         self.last_queues = route.queues
         if self.confirms is not None:
-            self._confirm(1, stored=message.stored != 0)
+            self._confirm(1, stored=message.stored != 0, accepted=accepted)
 
     # --- everything that is not just enqueuing ------------------------------------------------
 
-    def _publish(self, route: Route, message: Message, asked: int) -> None:
-        """Route and enqueue one message, minding all that it asks for."""
+    def _publish(self, route: Route, message: Message, asked: int) -> bool:
+        """Route and enqueue one message, minding all that it asks for; False if a queue refused
+        it.
+        """
         keys = [route.routing_key]
         if asked == SPECIAL:
             keys += apply_special_properties(self._channel, message)
@@ -375,27 +377,29 @@ class Publisher:
             queues = tuple(self._vhost.route(route.exchange, keys, message) or ())
         if self.transaction is not None:
             self.transaction.publish(message, queues, route.mandatory)
-        else:
-            self.deliver(message, queues, route.mandatory)
+            return True
+        return self.deliver(message, queues, route.mandatory)
 
-    def deliver(self, message: Message, queues: tuple[Queue, ...], mandatory: bool) -> None:
-        """Enqueue a message, or return it to the client if that was asked for and no queue takes
-        it.
+    def deliver(self, message: Message, queues: tuple[Queue, ...], mandatory: bool) -> bool:
+        """Enqueue a message, or return it to the client if that was asked for and it leads to no
+        queue; False if a queue refused it.
         """
         if not queues and mandatory:
             connection = self._channel.connection
             head = return_frame(self._number, NO_ROUTE, b"NO_ROUTE", message.address)
             connection.send(head + message.content_for(self._number, connection.payload_max))
-        self._channel.connection.broker.intake.put(message, queues)
+        return self._channel.connection.broker.intake.put(message, queues)
 
     # --- confirms -----------------------------------------------------------------------------
 
-    def _confirm(self, published: int, *, stored: bool) -> None:
+    def _confirm(self, published: int, *, stored: bool, accepted: bool = True) -> None:
         """Count publishes, to be confirmed at the end of the turn or once they are on disk."""
         assert self.confirms is not None
         broker = self._channel.connection.broker
         position = broker.position if stored else 0
         self.confirms.add(published, position)
+        if not accepted:
+            self.confirms.refuse_last()
         if stored:
             broker.when_durable(position, self.send_confirms)
         elif not self.confirms_due:

@@ -10,7 +10,7 @@ connection has too much to send, leaves it until `wake` puts it back.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,6 +18,7 @@ from ..amqp.errors import AccessRefused
 from ..amqp.fields import Table
 from ..storage.pages import FIRST_PAGED_ID
 from .backlog import Backlog
+from .death import Reason
 from .expiry import Expiry
 from .features import Features
 from .message import Message
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from .connection import Connection
     from .consumer import Consumer
     from .dead_letter import DeadLetters
-    from .death import Reason
     from .lease import Lease
 
 BATCH_MESSAGES = 1000
@@ -155,8 +155,13 @@ class Queue:
         return self.features is not None and self.features.timed
 
     def accepts(self, message: Message) -> bool:
-        """Whether it takes a new message, rather than being too full."""
-        return True
+        """Whether it takes a new message. If not, because it is full, it `refuses` it."""
+        return self.features is None or self.features.has_room(message)
+
+    def refuse(self, message: Message) -> None:
+        """Have nothing to do with a new message, except that it may become a dead letter."""
+        if self.features is not None and self.features.refused_die and self.dead_letters:
+            self.dead_letters.add(message, Reason.MAXLEN, held=False)
 
     def enqueue(self, message: Message) -> None:
         """Add a new message at the end."""
@@ -166,6 +171,8 @@ class Queue:
             self.ready.append(message)
         else:
             self.backlog.append(self._stored(message))
+        if self.features is not None:
+            self.features.gained(message)
         if not self.dirty:
             self.mark_dirty(self)
 
@@ -174,6 +181,9 @@ class Queue:
         if self.deleted:
             return self.settle(message)
         heappush(self.returned, (message.id, message))
+        if self.features is not None:
+            self.features.gained(message)
+            self.features.trim()
         if not self.dirty:
             self.mark_dirty(self)
         return None
@@ -187,11 +197,15 @@ class Queue:
 
     def pop(self) -> tuple[Message, bool] | None:
         """The same, whatever it is that is done with it."""
+        if not self.returned and not self.ready and not self.load():
+            return None
         if self.returned:
-            return heappop(self.returned)[1], True
-        if self.ready:
-            return self.ready.popleft(), False
-        return self.pop() if self.load() else None
+            taken = heappop(self.returned)[1], True
+        else:
+            taken = self.ready.popleft(), False
+        if self.features is not None:
+            self.features.lost(taken[0])
+        return taken
 
     def head(self) -> Message | None:
         """The message that `pop` would give."""
@@ -201,7 +215,7 @@ class Queue:
             return self.ready[0]
         return self.head() if self.load() else None
 
-    def discard(self, message: Message, reason: "Reason") -> None:
+    def discard(self, message: Message, reason: Reason) -> None:
         """Be done with a message that nobody acknowledged."""
         if self.dead_letters is not None:
             self.dead_letters.add(message, reason)
@@ -227,9 +241,18 @@ class Queue:
         """Take over messages from before a restart; the first one is looked at, for it may have to
         expire.
         """
+        if self.features is not None and self.features.counts_bytes:
+            self.features.restored(self._all_of(backlog))
         self.backlog = backlog
         self.load(1)
         self.look()
+
+    def _all_of(self, backlog: Backlog) -> Iterator[Message]:
+        """Each message of a backlog, which stays as it is."""
+        assert self.store is not None
+        ids = backlog.first(len(backlog))
+        for at in range(0, len(ids), LOADED_MESSAGES):
+            yield from self.store.load(ids[at : at + LOADED_MESSAGES])
 
     def load(self, most: int = LOADED_MESSAGES) -> bool:
         """Read the next messages of the backlog into memory; False if there are none."""
@@ -252,9 +275,9 @@ class Queue:
             self.routes_changed()
         return bool(ids)
 
-    def _load_plain(self) -> bool:
-        """The same, but False too if what was read makes the queue one with features."""
-        return self.load() and self.features is None
+    def _load_more(self) -> bool:
+        """The same, but False too if the next message may have expired."""
+        return self.load() and (self.features is None or self.features.expiry is None)
 
     def page_out(self) -> None:
         """Keep only the first messages in memory; the others are a backlog from now on."""
@@ -289,6 +312,8 @@ class Queue:
         self.ready.clear()
         self.returned.clear()
         self.backlog = None
+        if self.features is not None:
+            self.features.emptied()
         return count
 
     @property
@@ -329,6 +354,7 @@ class Queue:
         """Let a consumer take messages from the end of this turn on. Raises AccessRefused."""
         if self.exclusive_consumer or (consumer.exclusive and self.consumers):
             raise AccessRefused(f"{self!r} in exclusive use")
+        self.catch_up()
         self.exclusive_consumer = consumer.exclusive
         self.consumers.append(consumer)
         self.wake(consumer)
@@ -359,13 +385,20 @@ class Queue:
         all it can.
         """
         self.dirty = False
-        if self.features is not None:
-            self.features.dispatch()
+        if self.features is None:
+            more = self.deliver()
+        else:
+            more = self.features.dispatch(BATCH_MESSAGES)
+        if self.dirty:  # again, and so it will be called again
             return False
+        self.dirty = more
+        return more
+
+    def deliver(self) -> bool:
+        """The same, without minding any features."""
         rotation, left = self.rotation, BATCH_MESSAGES
-        while rotation and (self.ready or self.returned or self._load_plain()):
+        while rotation and (self.ready or self.returned or self._load_more()):
             if not left:
-                self.dirty = True
                 return True
             consumer = rotation[0]
             share = left if len(rotation) == 1 else 1

@@ -169,11 +169,7 @@ _OF_OTHER_TYPES = (
     "x-stream-filter-size-bytes",
 )
 
-_NOT_YET = (
-    "x-max-length",
-    "x-max-length-bytes",
-    "x-max-priority",
-)
+_NOT_YET = ("x-max-priority",)
 
 
 def _check_queue_type(arguments: Table, resource: str) -> None:

@@ -30,10 +30,11 @@ class Transaction:
         """Hold an ack, nack or reject back."""
         self._settled.append((deliveries, outcome))
 
-    def commit(self, channel: "Channel") -> None:
+    def commit(self, channel: "Channel") -> bool:
         """Carry everything out: first the publishes, then the settlements; on disk all or
-        nothing.
+        nothing. False if a queue refused a message.
         """
+        complete = True
         published, self._published = self._published, []
         settled, self._settled = self._settled, []
         broker = channel.connection.broker
@@ -41,9 +42,10 @@ class Transaction:
             for message, queues, mandatory in published:
                 message.id = broker.next_message_id()
                 live = tuple(queue for queue in queues if not queue.deleted)
-                channel.publisher.deliver(message, live, mandatory and not queues)
+                complete &= channel.publisher.deliver(message, live, mandatory and not queues)
             for deliveries, outcome in settled:
                 channel.settle(list(deliveries.values()), outcome)
+        return complete
 
     def rollback(self, channel: "Channel") -> None:
         """Forget the publishes; what was settled is outstanding again, not redelivered."""

@@ -24,6 +24,7 @@ from .expiry import Expiry
 from .features import Features
 from .intake import Intake
 from .lease import Lease
+from .limits import limits_of
 from .message import Message
 from .queue import Queue, Store
 from .queue_arguments import check_equivalent_arguments, check_queue_arguments, difference
@@ -323,10 +324,10 @@ class VirtualHost:
     def _add_features(self, queue: Queue) -> None:
         """Give a queue what its arguments ask for."""
         arguments = queue.arguments
-        ttl = arguments.get("x-message-ttl")
-        if ttl is not None:
-            queue.features = Features(queue)
-            queue.features.expiry = Expiry(ttl.integer, self._timers, queue.look)
+        ttl, limits = arguments.get("x-message-ttl"), limits_of(arguments)
+        expiry = None if ttl is None else Expiry(ttl.integer, self._timers, queue.look)
+        if expiry is not None or limits is not None:
+            queue.features = Features(queue, expiry, limits)
         exchange, routing_key = (
             None if field is None else field.text
             for field in map(arguments.get, ("x-dead-letter-exchange", "x-dead-letter-routing-key"))

@@ -31,14 +31,11 @@ def client(server: FakeServer) -> FakeClient:
 
 def reject_one(client: FakeClient, queue: str = "q") -> None:
     delivery = client.get(queue)
-    assert delivery is not None
     client.send(Basic.Reject(delivery.call.delivery_tag, requeue=False))
 
 
 def dead_letter(client: FakeClient, queue: str = "dlq") -> Received:
-    letter = client.get(queue, no_ack=True)
-    assert letter is not None
-    return letter
+    return client.get(queue, no_ack=True)
 
 
 def deaths(letter: Received) -> list[tuple[str, str, int]]:
@@ -168,7 +165,7 @@ def test_dead_letter_routing_key_replaces_all_keys_but_leaves_the_header(client:
     client.declare("copy")
     client.declare(arguments=TO_DLQ)
     client.publish(b"", "q", headers={"CC": ["copy"]})
-    client.get("copy")
+    client.get("copy", no_ack=True)
     reject_one(client)
     assert dead_letter(client).headers["CC"] == ["copy"]
     assert client.ready_in("copy") == 0
@@ -281,7 +278,8 @@ def test_other_headers_keep_their_bytes_and_the_new_ones_have_rabbitmqs_types():
     names = [name for name, _, _ in header_entries(after.raw, at)]
     assert names[len(odd)] == "x-death"
     headers = after.headers()
-    (entry,) = headers["x-death"].value
+    history: Any = headers["x-death"].value
+    (entry,) = history
     assert {name: field.tag for name, field in entry.value.items()} == {
         "count": "l",
         "reason": "S",

@@ -45,7 +45,6 @@ def test_message_with_an_expiration_leaves_a_queue_without_a_ttl(
     server.advance(0.1)
     assert client.ready_in("q") == 1
     delivery = client.get()
-    assert delivery is not None
     assert delivery.body == b"2"
 
 
@@ -83,7 +82,6 @@ def test_short_lived_message_behind_a_long_lived_one_is_counted_until_it_is_at_t
     server.advance(1)
     assert client.ready_in("q") == 2
     delivery = client.get(no_ack=True)
-    assert delivery is not None
     assert delivery.body == b"long"
     client.get_nothing()
 
@@ -173,7 +171,6 @@ def test_delivered_message_still_carries_its_expiration(client: FakeClient):
     client.declare()
     client.publish(b"", "q", expiration="60000")
     delivery = client.get()
-    assert delivery is not None
     assert delivery.properties.expiration == "60000"
 
 
