@@ -24,7 +24,7 @@ from .loads import LOADS, MARKS, PERSISTENT, Load, body_of, name_of
 
 OLD = "crash-old"
 OLD_MESSAGES = 20
-"""They stay in their queue from first to last, and must be carried along when space is reclaimed."""
+"""They stay in their queue all the time, and must be carried along when space is reclaimed."""
 PATIENCE_S = 20
 
 

@@ -5,13 +5,13 @@ in which it was not so.
 from collections.abc import Iterator
 
 import pytest
-from fake_client import FakeClient, encoded, message
-from memory_disk import MemoryDisk
 from pamqp.commands import Basic, Confirm, Exchange, Queue, Tx
-from simulation.world import World, small_scale
 
+from fake_client import FakeClient, encoded, message
 from leveret.broker.alarms import Alarm
 from leveret.storage.settings import Settings
+from memory_disk import MemoryDisk
+from simulation.world import World, small_scale
 
 PERSISTENT, TRANSIENT = 2, 1
 LOG = "journal-0000000001.log"
@@ -34,7 +34,7 @@ def sync(world: World) -> None:
 
 def crash(world: World) -> None:
     """Lose power and with it all that was not synced, and start again."""
-    world.disk = MemoryDisk(world.disk.crash(lambda n: n - 1).files())
+    world.disk = MemoryDisk(world.disk.crash(lambda choices: int(choices == 3)).files())
     world.start()
 
 

@@ -28,6 +28,10 @@ class BrokerProcess:
         return await self._process.wait()
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def rss_bytes(self) -> int:
         """The memory that it occupies at the moment."""
         with open(f"/proc/{self._process.pid}/statm") as statm:

@@ -3,36 +3,10 @@
 import argparse
 import sys
 import time
-import traceback
 
-from .actions import Story, story
-from .shrink import failure, kind, shrink
+from .shrink import report
 
 _PROGRESS_S = 10.0
-
-
-def told(seed: int, story_: Story, error: BaseException) -> str:
-    """A failing story for people."""
-    lines = [
-        f"seed {seed}: {error or type(error).__name__}",
-        f"  segments of {story_.segment_bytes} bytes, memory budget"
-        f" {story_.memory_budget_bytes} bytes, snapshots {story_.snapshots}",
-        *(f"  {n}. {action}" for n, action in enumerate(story_.actions, 1)),
-    ]
-    return "\n".join(lines)
-
-
-def report(seed: int) -> str | None:
-    """Play a seed's story; if it fails, its shortest form."""
-    whole = story(seed)
-    error = failure(whole)
-    if error is None:
-        return None
-    short = shrink(whole, kind(error))
-    last = failure(short)
-    assert last is not None
-    trace = "".join(traceback.format_exception(last)[-6:])
-    return f"{told(seed, short, last)}\n{trace}"
 
 
 def main(arguments: list[str]) -> int:

@@ -210,7 +210,9 @@ class _Scene:
         self._add("disconnect", client=self._below(CLIENTS))
 
     def _write(self) -> None:
-        for name in self.chance.choice((("write",), ("notice",), ("write", "notice"), ("write", "notice"))):
+        for name in self.chance.choice(
+            (("write",), ("notice",), ("write", "notice"), ("write", "notice"))
+        ):
             self._add(name)
 
     def _wait(self) -> None:

@@ -14,7 +14,7 @@ from pamqp.commands import Basic, Channel, Confirm, Exchange, Queue, Tx
 
 
 class Violation(AssertionError):
-    """The broker has done something else than it should. The text begins with what kind of thing."""
+    """The broker has done what it should not. The text begins with what kind of thing."""
 
 
 @dataclass(slots=True, eq=False)
@@ -330,9 +330,13 @@ class Model:
         found = self.queues.get(queue)
         if found is None:
             durable = kind in ("durable", "auto-delete")
+            number = self.queue_number(queue)
+            for other in self.incarnations:
+                if other.number == number:
+                    other.number = 0  # it came and went before anybody looked
             found = self.queues[queue] = MQueue(
                 queue,
-                self.queue_number(queue),
+                number,
                 durable,
                 kind == "auto-delete",
                 channel.client if kind == "exclusive" else None,

@@ -9,8 +9,6 @@ from bisect import insort
 from .model import EXCHANGES, Entry, Model, MQueue, Violation
 from .world import World
 
-_PREDECLARED = {""}
-
 
 class _Disk:
     """What is known about changes by the number of their batch (None: they never happened)."""
@@ -50,29 +48,33 @@ def _check_queue(
         return
     if disk.has(queue.deleted_in) or disk.lacks(queue.defined_in):
         raise Violation(f"risen: queue {queue.name}")
-    found = contents[queue.name]
-    known = {entry.body: entry for entry in queue.stored}
+    _check_order(queue, contents[queue.name])
+    _check_messages(queue, disk, set(contents[queue.name]))
+
+
+def _check_order(queue: MQueue, found: list[int]) -> None:
+    places = {entry.body: entry.place for entry in queue.stored}
     for body in found:
-        if body not in known:
+        if body not in places:
             raise Violation(f"risen: message {body} in {queue.name}, where it does not belong")
-    if sorted(found, key=lambda body: known[body].place) != found:
-        raise Violation(f"order: {queue.name} has {found}")
-    survivors = set(found)
-    if len(survivors) != len(found):
+    if len(set(found)) != len(found):
         raise Violation(f"duplicate: {queue.name} has {found}")
-    lost_since: Entry | None = None
+    if sorted(found, key=places.__getitem__) != found:
+        raise Violation(f"order: {queue.name} has {found}")
+
+
+def _check_messages(queue: MQueue, disk: _Disk, survivors: set[int]) -> None:
+    lost: Entry | None = None
     for entry in queue.stored:
         if entry.body in survivors:
             if disk.has(entry.settled_in) or disk.lacks(entry.published_in):
                 raise Violation(f"risen: message {entry.body} in {queue.name}")
-            if lost_since is not None:
-                raise Violation(
-                    f"hole: {queue.name} has {entry.body} and not {lost_since.body} before it"
-                )
+            if lost is not None:
+                raise Violation(f"hole: {queue.name} has {entry.body} and not {lost.body}")
         elif disk.lacks(entry.settled_in):
             if disk.has(entry.published_in):
                 raise Violation(f"lost: message {entry.body} in {queue.name}")
-            lost_since = entry
+            lost = entry
 
 
 def _check_nothing_else(model: Model, world: World, contents: dict[str, list[int]]) -> None:

@@ -2,18 +2,16 @@
 
 import logging
 from collections import deque
-from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from random import Random
 from typing import Any
 
-import pamqp.frame
-from fake_client import FakeClient, Received, encoded, message, shown
 from pamqp import commands
 from pamqp.commands import Basic, Channel, Confirm, Exchange, Queue, Tx
 
-from leveret.storage.errors import DiskFull, JournalFailed
+from fake_client import FakeClient, Received, encoded, message, shown
 from leveret.storage.settings import Settings
 
 from .actions import QUEUES, Action, Story
@@ -114,11 +112,11 @@ class Run:
         self._watch_numbers()
 
     def _watch_numbers(self) -> None:
-        self.model.queue_number = lambda name: next(self._numbers_of(name), 0)
+        self.model.queue_number = self._queue_number
 
-    def _numbers_of(self, name: str) -> Iterable[Any]:
-        queue = self.world.queues.get(name)
-        return iter(() if queue is None else (queue.number,))
+    def _queue_number(self, name: str) -> int:
+        """The number that the broker has given a queue; 0 if that is gone already."""
+        return self.world.queues[name].number if name in self.world.queues else 0
 
     def do(self, action: Action) -> None:
         """Do one thing, and look at all that comes of it."""
@@ -287,7 +285,7 @@ class Run:
         delete = Exchange.Delete(exchange=name)
         self._send(client, channel, more, "delete_exchange", {"exchange": name}, delete)
 
-    def _binding(self, client: int, exchange: int, queue: int, key: int) -> dict[str, Any]:
+    def _binding(self, client: int, exchange: int, queue: int, key: int) -> dict[str, str]:
         return {
             "queue": self._queue_name(client, queue),
             "exchange": list(EXCHANGES)[exchange],
@@ -308,14 +306,14 @@ class Run:
         if not blind:
             self._need_exchange(client, channel, exchange)
             self._need_queue(client, channel, queue)
-        options = self._binding(client, exchange, queue, key) | {"nowait": bool(nowait)}
+        binding = self._binding(client, exchange, queue, key)
         bind = Queue.Bind(
-            queue=options["queue"],
-            exchange=options["exchange"],
-            routing_key=options["key"],
+            queue=binding["queue"],
+            exchange=binding["exchange"],
+            routing_key=binding["key"],
             nowait=bool(nowait),
         )
-        self._send(client, channel, more, "bind", options, bind)
+        self._send(client, channel, more, "bind", binding | {"nowait": bool(nowait)}, bind)
 
     def _do_unbind(
         self, client: int, channel: int, exchange: int, queue: int, key: int, more: int
@@ -483,10 +481,8 @@ class Run:
         """
         if inside and not self.world.failed:
             self.world.fail_after(inside - 1, PowerLoss)
-            try:
+            with suppress(PowerLoss):
                 self.world.write()
-            except PowerLoss:
-                pass
         self._restart_after_crash(Random(seed), power, again_inside)
 
     def _restart_after_crash(self, chance: Random, power: int, again_inside: int) -> None:
@@ -665,9 +661,10 @@ class Run:
                         raise Violation("too early: tx.commit-ok before it was on disk")
                 case Basic.Cancel():
                     assert channel is not None
-                    if (channel, each.call.consumer_tag) not in self.model.cancels:
+                    cancelled = channel, str(each.call.consumer_tag)
+                    if cancelled not in self.model.cancels:
                         raise Violation(f"unexpected: {shown(each)}")
-                    self.model.cancels.remove((channel, each.call.consumer_tag))
+                    self.model.cancels.remove(cancelled)
                 case _:
                     raise Violation(f"unexpected: {shown(each)}")
         return delivered

@@ -11,8 +11,6 @@ from itertools import count
 from typing import Any
 
 from fake_client import FakeServer
-from memory_disk import MemoryDisk
-
 from leveret.broker import queue as queue_module
 from leveret.broker.alarms import Alarm
 from leveret.broker.broker import Broker
@@ -25,6 +23,7 @@ from leveret.storage.errors import DiskFull, JournalFailed
 from leveret.storage.journal import Journal
 from leveret.storage.opening import Recovered, open_journal
 from leveret.storage.settings import Settings
+from memory_disk import MemoryDisk
 
 ROOMY_BYTES = 1 << 40
 

@@ -1,0 +1,81 @@
+"""The simulation: the stories of some seeds, and that it would notice and tell."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from leveret.broker.channel import Channel
+from leveret.broker.message import Message
+from leveret.broker.queue import Queue
+from leveret.storage.batch import Batch
+from leveret.storage.journal import Journal
+from simulation.actions import Story, story
+from simulation.run import Run
+from simulation.shrink import failure, kind, report, shrink
+from simulation.world import small_scale
+
+SEEDS_A_TEST = 50
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(0, 400, SEEDS_A_TEST))
+def test_every_promise_is_kept_in_the_stories_of_these_seeds(first: int) -> None:
+    for seed in range(first, first + SEEDS_A_TEST):
+        if (problem := report(seed)) is not None:
+            pytest.fail(problem, pytrace=False)
+
+
+def files_after(told: Story) -> dict[str, bytes]:
+    with small_scale():
+        run = Run(told, [])
+        for action in told.actions:
+            run.do(action)
+    return run.world.disk.files()
+
+
+def test_a_seed_replays_exactly() -> None:
+    for seed in range(5):
+        assert files_after(story(seed)) == files_after(story(seed))
+
+
+def first_failure(kinds: Sequence[str]) -> Story:
+    """The shortest form of the first story that fails, which must be in one of some ways."""
+    for seed in range(200):
+        told = story(seed)
+        error = failure(told)
+        if error is not None:
+            assert kind(error) in kinds
+            return shrink(told, kind(error))
+    pytest.fail("nothing was noticed")
+
+
+@pytest.mark.slow
+def test_a_sync_that_is_left_out_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Batch, "_sync", lambda self, writer, write: None)
+    assert len(first_failure(("lost", "hole", "Damaged")).actions) <= 8
+
+
+@pytest.mark.slow
+def test_acknowledgements_that_are_not_written_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Journal, "settle", lambda self, owner, message_id: None)
+    assert len(first_failure(("risen", "restart", "half a transaction")).actions) <= 8
+
+
+@pytest.mark.slow
+def test_a_message_that_returns_to_the_wrong_place_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def requeue_last(queue: Queue, message: Message) -> None:
+        queue.enqueue(message)
+
+    monkeypatch.setattr(Queue, "requeue", requeue_last)
+    assert len(first_failure(("order", "redelivered", "wrong answer")).actions) <= 8
+
+
+@pytest.mark.slow
+def test_a_crash_in_the_code_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Channel, consumer: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Channel, "cancel", broken)
+    assert len(first_failure(("internal error", "RuntimeError")).actions) <= 8
