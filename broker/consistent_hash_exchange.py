@@ -71,10 +71,11 @@ class ConsistentHashExchange(Exchange):
         return self._header is not None or self._property is not None
 
     def added(self, binding: Binding) -> None:
-        _weight(binding.routing_key)
+        weight = _weight(binding.routing_key)
         if binding.destination not in self._counted:
             self._counted[binding.destination] = binding
-            self._share_out()
+            self._destinations.append(binding.destination)
+            self._ends.append(weight + (self._ends[-1] if self._ends else 0))
 
     def removed(self, binding: Binding) -> None:
         if self._counted[binding.destination] is not binding:
@@ -84,9 +85,6 @@ class ConsistentHashExchange(Exchange):
             if other.destination is binding.destination:
                 self._counted[other.destination] = other
                 break
-        self._share_out()
-
-    def _share_out(self) -> None:
         self._destinations = list(self._counted)
         weights = (_weight(binding.routing_key) for binding in self._counted.values())
         self._ends = list(accumulate(weights))

@@ -106,8 +106,9 @@ class Definitions:
 
     def add_binding(self, binding: "Binding") -> None:
         """A binding was made."""
-        if binding.source.durable and binding.destination.durable:
-            self._define(_binding_key(binding), {})
+        if binding.source.durable and binding.destination.durable and self.journal is not None:
+            # A consistent hash goes by the order of bindings, which rewriting the journal changes.
+            self._define(_binding_key(binding), {"after": self.journal.position})
 
     def remove_binding(self, binding: "Binding") -> None:
         """A binding was taken away, or went with its source or destination."""
@@ -149,12 +150,12 @@ def restore(
             )
             _restore_messages(queue, recovered)
     definitions.forget_others(recovered)
-    for (kind, vhost, *rest), _ in defined:
-        if kind == _BINDING:
-            source, destination_kind, destination, routing_key, arguments = rest
-            vhosts[vhost].restore_binding(
-                source, destination_kind, destination, routing_key, _decoded(arguments)
-            )
+    bindings = [each for each in defined if each[0][0] == _BINDING]
+    for (_, vhost, *rest), _ in sorted(bindings, key=lambda each: each[1].get("after", 0)):
+        source, destination_kind, destination, routing_key, arguments = rest
+        vhosts[vhost].restore_binding(
+            source, destination_kind, destination, routing_key, _decoded(arguments)
+        )
 
 
 def vhost_names(definitions: Mapping[bytes, bytes]) -> set[str]:

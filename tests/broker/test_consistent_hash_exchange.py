@@ -2,6 +2,7 @@
 3.13.
 """
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +12,9 @@ from pamqp.commands import Exchange, Queue
 from durable_server import DurableServer
 from exchange_client import bind_exchange, bind_queues, declare_exchange, queues_reached
 from fake_client import FakeClient
+from leveret.broker.broker import Broker
+from leveret.broker.configuration import Configuration
+from leveret.storage.opening import open_journal
 
 DECLARE, BIND = (40, 10), (50, 20)
 WEIGHTS = {"a": "1", "b": "3", "c": "2", "d": "10"}
@@ -254,6 +258,22 @@ def test_keys_lead_to_the_same_queues_after_a_restart():
     before = places(client, 20)
     assert places(server.restarted().connect(), 20) == before
     assert len(set(before)) > 1
+
+
+def test_bindings_keep_their_order_whatever_order_the_journal_gives_them_in():
+    server = DurableServer()
+    client = server.connect()
+    declare_exchange(client, "x-consistent-hash", durable=True)
+    for queue, weight in WEIGHTS.items():
+        client.declare(queue, durable=True)
+        client.bind(queue, "x", weight)
+    server.journal.close()
+    journal, recovered = open_journal(server.disk)
+    shuffled = replace(recovered, definitions=dict(reversed(recovered.definitions.items())))
+    server.broker = Broker(
+        Configuration(), lambda: "", journal, shuffled, random_below=lambda end: 0
+    )
+    assert places(server.connect(), 8) == "dddbdcda"
 
 
 def test_arguments_survive_a_restart():
