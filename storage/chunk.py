@@ -11,7 +11,7 @@ that do, and `ordinals` says whose they are.
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
-from itertools import compress, islice
+from itertools import compress
 
 from .records import owner_list
 from .segments import TYPICAL_SIZES, Segment, size_class
@@ -177,7 +177,7 @@ class Chunk:
         states = self.states
         dense = len(states) if self.ordinals is None else 0
         done = start
-        for message_id in islice(ids, start, None):
+        for message_id in memoryview(ids)[start:] if start else ids:
             ordinal = message_id ^ first
             if ordinal >= CHUNK_SIZE:
                 break

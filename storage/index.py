@@ -15,6 +15,9 @@ from .segments import Segment
 # A table of this many owner sets is forgotten, and built anew by those in use.
 _MOST_OWNER_SETS = 65_536
 
+# With fewer ids in a row in one chunk, sorting them is worth while.
+_FEW = 64
+
 _NO_CHUNK = Chunk(-1)
 
 
@@ -105,13 +108,20 @@ class Index:
     def settle(self, owner: int, ids: "array[int]") -> None:
         """Take an owner off messages. Ids that are dead or not the owner's are passed over."""
         at = 0
+        ordered = False
         while at < len(ids):
             chunk = self.chunks.get(ids[at] >> CHUNK_BITS)
             if chunk is None:
                 at += 1
-            else:
-                at = chunk.settle(owner, ids, at)
-                self.tidy(chunk)
+                continue
+            before = at
+            at = chunk.settle(owner, ids, at)
+            self.tidy(chunk)
+            if not ordered and at < len(ids) and at - before < _FEW:
+                # They jump about: in order, each chunk is visited once.
+                ids = array("Q", sorted(ids[at:]))
+                at = 0
+                ordered = True
 
     def settle_all(self, owner: int) -> None:
         """Take an owner off all messages there are: every chunk is looked at."""
