@@ -9,7 +9,7 @@ from leveret.amqp.methods import BasicConsume, BasicGet, BasicGetOk, BasicReturn
 from leveret.broker.connection import Connection
 from leveret.broker.consumer import OUTPUT_MARK_BYTES
 from leveret.broker.queue import BATCH_MESSAGES
-from leveret.broker.transport import ANSWERS_MAX_BYTES
+from leveret.broker.connection import ANSWERS_MAX_BYTES
 from raw_client import RawClient, logged_in, message, until
 from running_server import PATIENCE_S, RunningServer, running_server, unharmed_server
 
@@ -243,3 +243,16 @@ async def test_large_bodies_pass_both_ways() -> None:
                     assert len(delivery.body) == len(body)
                     assert delivery.body.startswith(body[:1])
                     assert delivery.body.count(body[:1]) == len(body)
+
+
+async def test_a_client_may_publish_a_large_body_before_it_reads_the_ones_delivered_to_it() -> None:
+    # As clients with blocking sockets do that publish in the callback of a delivery.
+    large = message("work", bytes(20_000_000))
+    async with unharmed_server() as (running, _), logged_in(running.port) as client:
+        await client.declare("work", exclusive=True)
+        await client.send(large * 2)
+        await client.consume("work", no_ack=False)
+        with trio.fail_after(PATIENCE_S):
+            await client.send(large)
+            for _ in range(3):
+                assert len((await client.delivery()).body) == 20_000_000
