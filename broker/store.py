@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ..storage.errors import JournalFailed
+from .line import Line
 from .message import Message, restored
-from .queue import Queue
 
 if TYPE_CHECKING:
     from ..storage.journal import Journal
@@ -33,14 +33,14 @@ class JournalStore:
             for stored in found
         ]
 
-    def settle(self, queue: Queue, ids: Sequence[int]) -> None:
+    def settle(self, line: Line, ids: Sequence[int]) -> None:
         """A queue is done with messages."""
         if len(ids) == 1:
-            self._journal.settle(queue.number, ids[0])
+            self._journal.settle(line.number, ids[0])
         else:
-            self._journal.settle_many(queue.number, ids)
+            self._journal.settle_many(line.number, ids)
 
-    def keep(self, queue: Queue, message: Message) -> int:
+    def keep(self, line: Line, message: Message) -> int:
         """Page a message out: it is on disk, but no restart brings it back."""
         attributes = b"" if message.notes is None else message.notes.encoded()
-        return self._journal.page((queue.number,), message.address, message.content, attributes)
+        return self._journal.page((line.number,), message.address, message.content, attributes)

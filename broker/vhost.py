@@ -26,7 +26,8 @@ from .intake import Intake
 from .lease import Lease
 from .limits import limits_of
 from .message import Message
-from .queue import Queue, Store
+from .line import Store
+from .queue import Queue
 from .queue_arguments import check_equivalent_arguments, check_queue_arguments, difference
 
 if TYPE_CHECKING:

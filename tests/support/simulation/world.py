@@ -11,6 +11,7 @@ from itertools import count
 from typing import Any
 
 from fake_client import FakeServer
+from leveret.broker import line as line_module
 from leveret.broker import queue as queue_module
 from leveret.broker.alarms import Alarm
 from leveret.broker.broker import Broker
@@ -189,10 +190,10 @@ def body_of(number: int, size: int) -> bytes:
 @contextmanager
 def small_scale() -> Generator[None, None, None]:
     """Make everything small that is large for speed's sake, so that a few messages reach it."""
-    before = queue_module.LOADED_MESSAGES, queue_module.BATCH_MESSAGES, log_module.BLOCK_BYTES
-    queue_module.LOADED_MESSAGES, queue_module.BATCH_MESSAGES = 3, 4
+    before = line_module.LOADED_MESSAGES, queue_module.BATCH_MESSAGES, log_module.BLOCK_BYTES
+    line_module.LOADED_MESSAGES, queue_module.BATCH_MESSAGES = 3, 4
     log_module.BLOCK_BYTES = 256
     try:
         yield
     finally:
-        queue_module.LOADED_MESSAGES, queue_module.BATCH_MESSAGES, log_module.BLOCK_BYTES = before
+        line_module.LOADED_MESSAGES, queue_module.BATCH_MESSAGES, log_module.BLOCK_BYTES = before
