@@ -42,7 +42,7 @@ class Transaction:
             for message, queues, mandatory in published:
                 message.id = broker.next_message_id()
                 live = tuple(queue for queue in queues if not queue.deleted)
-                complete &= channel.publisher.deliver(message, live, mandatory and not queues)
+                complete &= channel.publisher.deliver(message, live, mandatory)
             for deliveries, outcome in settled:
                 channel.settle(list(deliveries.values()), outcome)
         return complete

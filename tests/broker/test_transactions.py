@@ -1,0 +1,214 @@
+import pytest
+from pamqp.base import Frame
+from pamqp.commands import Basic, Channel, Queue, Tx
+
+from fake_client import FakeClient, encoded, message
+
+NOT_TRANSACTIONAL = "PRECONDITION_FAILED - channel is not transactional"
+
+
+@pytest.fixture
+def transactional(client: FakeClient) -> FakeClient:
+    """A client with channel 1 in tx mode, an ordinary channel 2, and a queue q with 0 and 1."""
+    client.declare("q")
+    client.open_channel(2)
+    client.feed(message(b"0", "q") + message(b"1", "q"))
+    client.request(Tx.Select(), Tx.SelectOk)
+    return client
+
+
+def commit(client: FakeClient) -> None:
+    client.request(Tx.Commit(), Tx.CommitOk)
+
+
+def rollback(client: FakeClient) -> None:
+    client.request(Tx.Rollback(), Tx.RollbackOk)
+
+
+def drained(client: FakeClient, queue: str = "q") -> str:
+    """What a queue holds, in order; a * behind what is redelivered."""
+    count = client.ready_in(queue, channel=2)
+    taken = [client.get(queue, channel=2, no_ack=True) for _ in range(count)]
+    return "".join(got.body.decode() + "*" * got.call.redelivered for got in taken)
+
+
+@pytest.mark.parametrize(("call", "at"), [(Tx.Commit(), (90, 20)), (Tx.Rollback(), (90, 30))])
+def test_other_channels_have_nothing_to_commit(
+    client: FakeClient, call: Frame, at: tuple[int, int]
+) -> None:
+    client.send(call)
+    client.expect_channel_closed(406, NOT_TRANSACTIONAL, at)
+
+
+def test_select_twice_is_fine_and_keeps_what_is_held(transactional: FakeClient) -> None:
+    transactional.publish(b"2", "q")
+    transactional.request(Tx.Select(), Tx.SelectOk)
+    commit(transactional)
+    assert drained(transactional) == "012"
+
+
+def test_an_empty_transaction_ends_as_well(transactional: FakeClient) -> None:
+    for _ in range(2):
+        commit(transactional)
+        rollback(transactional)
+
+
+# --- publishing -------------------------------------------------------------------------------
+
+
+def test_messages_are_published_at_commit_in_order(transactional: FakeClient) -> None:
+    transactional.publish(b"2", "q")
+    transactional.publish(b"3" * 300_000, "q")
+    transactional.publish(b"4", "q", headers={"CC": ["r"]})
+    transactional.publish(b"x", "q", channel=2)
+    assert transactional.ready_in("q", channel=2) == 3
+    commit(transactional)
+    assert drained(transactional).replace("3" * 300_000, "3") == "01x234"
+
+
+def test_the_fast_way_of_publishing_is_not_taken_before_or_after(
+    transactional: FakeClient,
+) -> None:
+    publish = message(b"2", "q")
+    transactional.feed(encoded(Channel.Close(200, "", 0, 0), Channel.Open()) + publish * 2)
+    transactional.received()
+    transactional.feed(publish + encoded(Tx.Select()) + publish * 2)
+    transactional.expect(Tx.SelectOk)
+    assert transactional.ready_in("q", channel=2) == 5
+
+
+def test_messages_are_dropped_by_rollback(transactional: FakeClient) -> None:
+    transactional.publish(b"2", "q")
+    rollback(transactional)
+    commit(transactional)
+    assert drained(transactional) == "01"
+
+
+def test_messages_are_dropped_by_close(transactional: FakeClient) -> None:
+    transactional.publish(b"2", "q")
+    transactional.request(Channel.Close(200, "", 0, 0), Channel.CloseOk)
+    assert drained(transactional) == "01"
+
+
+def test_messages_come_back_at_commit_before_its_answer(transactional: FakeClient) -> None:
+    transactional.feed(message(b"2", "nowhere", mandatory=True) + message(b"3", "q"))
+    assert not transactional.received()
+    transactional.send(Tx.Commit())
+    assert transactional.expect_content(Basic.Return).body == b"2"
+    transactional.expect(Tx.CommitOk)
+
+
+@pytest.mark.parametrize("exchange", ["nope", "amq.rabbitmq.trace"])
+def test_faults_are_found_when_publishing(transactional: FakeClient, exchange: str) -> None:
+    transactional.publish(b"2", "q")
+    transactional.publish(b"3", "q", exchange=exchange)
+    assert transactional.expect(Channel.Close).reply_code in (403, 404)
+    assert drained(transactional) == "01"
+
+
+def test_what_was_routed_to_a_queue_that_is_gone_comes_back(transactional: FakeClient) -> None:
+    transactional.declare("r", channel=2)
+    transactional.feed(
+        message(b"2", "r", mandatory=True)
+        + message(b"3", "r")
+        + message(b"4", "q", mandatory=True, headers={"CC": ["r"]})
+    )
+    transactional.request(Queue.Delete(queue="r"), Queue.DeleteOk, channel=2)
+    transactional.send(Tx.Commit())
+    assert transactional.expect_content(Basic.Return).body == b"2"
+    transactional.expect(Tx.CommitOk)
+    assert drained(transactional) == "014"
+
+
+# --- settling ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settle", "left"),
+    [
+        (Basic.Ack(1), ""),
+        (Basic.Ack(2, multiple=True), ""),
+        (Basic.Nack(2, multiple=True, requeue=True), "0*1*"),
+        (Basic.Nack(1, requeue=False), ""),
+        (Basic.Reject(2, requeue=True), "1*"),
+    ],
+)
+def test_settlements_count_at_commit(transactional: FakeClient, settle: Frame, left: str) -> None:
+    transactional.get("q")
+    transactional.get("q")
+    transactional.send(settle)
+    assert transactional.ready_in("q", channel=2) == 0
+    commit(transactional)
+    assert drained(transactional) == left
+
+
+def test_settlements_make_room_at_commit(transactional: FakeClient) -> None:
+    transactional.request(Basic.Qos(prefetch_count=1), Basic.QosOk)
+    transactional.consume("q")
+    assert transactional.bodies() == [b"0"]
+    transactional.send(Basic.Ack(1))
+    assert not transactional.received()
+    transactional.send(Tx.Commit())
+    transactional.expect(Tx.CommitOk)
+    assert transactional.bodies() == [b"1"]
+
+
+def test_what_was_settled_is_outstanding_again_after_rollback(transactional: FakeClient) -> None:
+    transactional.consume("q")
+    transactional.deliveries()
+    transactional.send(Basic.Ack(1), Basic.Nack(2, requeue=True))
+    rollback(transactional)
+    assert not transactional.received()
+    transactional.send(Basic.Ack(2, multiple=True))
+    commit(transactional)
+    transactional.request(Channel.Close(200, "", 0, 0), Channel.CloseOk)
+    assert drained(transactional) == ""
+
+
+@pytest.mark.parametrize("end", ["channel", "connection"])
+def test_what_was_settled_goes_back_if_nobody_commits(
+    transactional: FakeClient, other: FakeClient, end: str
+) -> None:
+    other.open_channel(2)
+    transactional.get("q")
+    transactional.get("q")
+    transactional.send(Basic.Ack(2, multiple=True))
+    transactional.publish(b"2", "q")
+    if end == "channel":
+        transactional.request(Channel.Close(200, "", 0, 0), Channel.CloseOk)
+    else:
+        transactional.disconnect()
+    assert drained(other) == "0*1*"
+
+
+def test_a_tag_is_settled_once(transactional: FakeClient) -> None:
+    transactional.get("q")
+    transactional.send(Basic.Ack(1))
+    transactional.send(Basic.Ack(1))
+    transactional.expect_channel_closed(
+        406, "PRECONDITION_FAILED - unknown delivery tag 1", (60, 80)
+    )
+
+
+def test_recovering_leaves_what_was_settled(transactional: FakeClient) -> None:
+    transactional.get("q")
+    transactional.get("q")
+    transactional.send(Basic.Ack(1))
+    transactional.request(Basic.Recover(requeue=True), Basic.RecoverOk)
+    assert transactional.ready_in("q", channel=2) == 1
+    commit(transactional)
+    assert drained(transactional) == "1*"
+
+
+def test_publishes_and_settlements_are_committed_together(transactional: FakeClient) -> None:
+    transactional.feed(
+        encoded(Basic.Get(queue="q"))
+        + message(b"2", "q")
+        + encoded(Basic.Ack(1))
+        + message(b"3", "q")
+        + encoded(Tx.Commit(), Basic.Get(queue="q"))
+    )
+    assert transactional.expect_content(Basic.GetOk).body == b"0"
+    transactional.expect(Tx.CommitOk)
+    assert transactional.expect_content(Basic.GetOk).body == b"1"
+    assert drained(transactional) == "23"
