@@ -232,7 +232,7 @@ class _Scene:
         self._add("restart")
 
     def _fault(self) -> None:
-        self._add("fault", after=self._below(6), sync=self._below(2))
+        self._add("fault", after=self._below(6), what=self._below(3))
 
     def _fill_disk(self) -> None:
         self._add("fill_disk", left=self.chance.choice((0, 40, 400)))

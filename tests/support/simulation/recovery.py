@@ -6,7 +6,8 @@ may be; of what was in no batch, nothing can be.
 
 from bisect import insort
 
-from .model import EXCHANGES, Entry, Model, MQueue, Violation
+from .model import Model
+from .things import EXCHANGES, Entry, MQueue, Violation
 from .world import World
 
 

@@ -4,8 +4,8 @@ import traceback
 from dataclasses import replace
 
 from .actions import Story, story
-from .model import Violation
 from .run import play
+from .things import Violation
 
 _PLAYS_MAX = 1500
 

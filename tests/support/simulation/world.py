@@ -20,13 +20,14 @@ from leveret.broker.message import restored
 from leveret.broker.server import COMMIT_DELAY_S, LAZY_MAX_BYTES
 from leveret.storage import log as log_module
 from leveret.storage.batch import Batch
-from leveret.storage.errors import DiskFull, JournalFailed
+from leveret.storage.errors import DiskFull, JournalError, JournalFailed
 from leveret.storage.journal import Journal
 from leveret.storage.opening import Recovered, open_journal
 from leveret.storage.settings import Settings
 from memory_disk import MemoryDisk
 
 ROOMY_BYTES = 1 << 40
+FRAME_MAX = 4096
 
 
 class PowerLoss(Exception):
@@ -104,7 +105,12 @@ class World(FakeServer):
     # --- turns --------------------------------------------------------------------------------
 
     def end_turn(self) -> None:
-        super().end_turn()
+        try:
+            super().end_turn()
+        except JournalError:  # a message could not be read back
+            self.failed = True
+        if self.failed:
+            return
         broker = self.broker
         if broker.awaits_disk or broker.position - broker.durable > LAZY_MAX_BYTES:
             self.commit()
@@ -164,11 +170,11 @@ class World(FakeServer):
         self.disk = self.disk.crash(chance.randrange)
 
     def fail_after(self, operations: int, error: Callable[[], Exception], *kinds: str) -> None:
-        """Let the disk fail once, at its n-th operation of these kinds (all that change it)."""
+        """Let the disk fail once, at its n-th operation of these kinds, else of all but reads."""
         left = count(operations, -1)
 
         def fault(operation: str, name: str) -> None:
-            if operation == "read" or (kinds and operation not in kinds):
+            if operation not in kinds if kinds else operation == "read":
                 return
             if next(left) == 0:
                 self.disk.fault = None

@@ -1,0 +1,217 @@
+"""Holding all that clients see against the model, step by step."""
+
+from collections import deque
+from typing import Any
+
+from pamqp import commands
+from pamqp.commands import Basic, Channel, Tx
+
+from fake_client import Received, shown
+
+from .stage import Command, SimulatedClient, Stage
+from .things import Expected, MChannel, MQueue, Refused, Violation
+from .world import number_of
+
+
+class Comparison:
+    """Of what is on a stage."""
+
+    def __init__(self, stage: Stage):
+        self._stage = stage
+
+    def complain(self) -> None:
+        """Raise Violation if a traceback was logged."""
+        if self._stage.complaints:
+            raise Violation(f"internal error: {self._stage.complaints[0]}")
+
+    def look(self, first: SimulatedClient | None = None) -> None:
+        """Carry out in the model what the broker has, and compare with what clients have got.
+
+        A broker that has failed stops where it is: what was in its last turn never gets to disk.
+        """
+        self.complain()
+        if self._stage.world.failed:
+            return
+        before = [(it, it.waiting) for it in self._stage.waiting]
+        order = [*self._stage.waiting, *([first] if first else []), *self._stage.clients.values()]
+        self._stage.waiting.clear()
+        seen: dict[int, None] = {}
+        later: list[tuple[SimulatedClient, list[Received]]] = []
+        for it in order:
+            if id(it) in seen:
+                continue
+            seen[id(it)] = None
+            got = it.fake.received()
+            for each in got:
+                if isinstance(each.call, commands.Connection.Close):
+                    raise Violation(f"connection closed: {shown(each)}")
+            later.append((it, [each for each in got if _comes_unasked(each.call)]))
+            self._carry_out(it, deque(each for each in got if not _comes_unasked(each.call)))
+        still = [it for it, answer in before if it.waiting is answer]
+        self._stage.waiting = still + [it for it in self._stage.waiting if it not in still]
+        delivered: list[tuple[MChannel, Received]] = []
+        for it, unasked in later:
+            delivered += self._take_unasked(it, unasked)
+        self._check_deliveries(delivered)
+        self._check_nothing_is_missing()
+
+    def _carry_out(self, it: SimulatedClient, answers: deque[Received]) -> None:
+        while True:
+            if it.waiting is not None:
+                if not answers:
+                    if not it.fake.connection.held:
+                        raise Violation(f"no answer: {it.waiting} is owed to {it.model.name}")
+                    self._stage.waiting.append(it)
+                    return
+                self._check_answer(it, it.waiting, answers.popleft())
+                it.waiting = None
+            if not it.pending:
+                break
+            command = it.pending.popleft()
+            for expected in self._expected(it, command):
+                if not answers and expected.may_wait:
+                    it.waiting = expected
+                    break
+                if not answers:
+                    raise Violation(f"no answer: {expected} is owed for {command.name}")
+                self._check_answer(it, expected, answers.popleft())
+        if answers:
+            raise Violation(f"unexpected: {it.model.name} got {shown(answers[0])}")
+
+    def _expected(self, it: SimulatedClient, command: Command) -> list[Expected]:
+        """Carry a command out; what the client must get for it."""
+        channels, number = it.model.channels, command.channel
+        channel = channels.get(number)
+        if command.name == "open":
+            channels[number] = MChannel(it.model, number)
+            return [Expected(Channel.OpenOk)]
+        assert channel is not None
+        if command.name == "close-ok":
+            del channels[number]
+            return []
+        if channel.closing:
+            return [Expected(Channel.CloseOk)] if command.name == "close" else []
+        try:
+            return self._stage.model.carry_out(channel, command.name, command.options)
+        except Refused as refused:
+            self._stage.model.close_channel(channel)
+            channel.closing = True
+            it.may_send.discard(number)
+            it.queue(number, "close-ok", {}, Channel.CloseOk())
+            it.flushed = True
+            return [Expected(Channel.Close, {"reply_code": refused.code})]
+
+    def _check_answer(self, it: SimulatedClient, expected: Expected, got: Received) -> None:
+        wrong = not isinstance(got.call, expected.kind) or any(
+            getattr(got.call, name) != value for name, value in expected.values.items()
+        )
+        if wrong or (expected.body is not None and number_of(got.body) != expected.body):
+            raise Violation(f"wrong answer: {it.model.name} got {shown(got)}, not {expected}")
+        if expected.batch > self._stage.world.written:
+            raise Violation(f"too early: {shown(got)} before it was on disk")
+
+    def _take_unasked(
+        self, it: SimulatedClient, got: list[Received]
+    ) -> list[tuple[MChannel, Received]]:
+        """Check confirms and the like; return the deliveries."""
+        delivered: list[tuple[MChannel, Received]] = []
+        for each in got:
+            channel = it.model.channels.get(each.channel)
+            match each.call:
+                case Basic.Deliver():
+                    assert channel is not None
+                    delivered.append((channel, each))
+                case Basic.Ack():
+                    if channel is not None:
+                        self._confirm(channel, each.call)
+                case Tx.CommitOk():
+                    assert channel is not None
+                    commit, channel.committing = channel.committing, None
+                    if commit is None:
+                        raise Violation("unexpected: tx.commit-ok")
+                    if commit.batch > self._stage.world.written:
+                        raise Violation("too early: tx.commit-ok before it was on disk")
+                case Basic.Cancel():
+                    self._take_cancel(it, each)
+                case _:
+                    raise Violation(f"unexpected: {shown(each)}")
+        return delivered
+
+    def _take_cancel(self, it: SimulatedClient, got: Received) -> None:
+        for cancelled in self._stage.model.cancels:
+            channel, tag = cancelled
+            if (channel.client, channel.number, tag) == (
+                it.model,
+                got.channel,
+                got.call.consumer_tag,
+            ):
+                self._stage.model.cancels.remove(cancelled)
+                return
+        raise Violation(f"unexpected: {shown(got)}")
+
+    def _confirm(self, channel: MChannel, ack: Basic.Ack) -> None:
+        tag = ack.delivery_tag
+        assert tag is not None
+        first = channel.confirmed + 1
+        if tag > len(channel.confirms) or tag < first or (tag > first and not ack.multiple):
+            raise Violation(
+                f"wrong confirm: {dict(ack)} with {channel.confirmed} of {len(channel.confirms)}"
+                " confirmed"
+            )
+        if max(channel.confirms[first - 1 : tag]) > self._stage.world.written:
+            raise Violation(f"too early: confirm {tag} before its message was on disk")
+        channel.confirmed = tag
+
+    def _check_deliveries(self, delivered: list[tuple[MChannel, Received]]) -> None:
+        """They must be the first ones of their queues, in order."""
+        taken: dict[MQueue, int] = {}
+        for channel, got in delivered:
+            consumer = channel.consumers.get(got.call.consumer_tag)
+            if consumer is None:
+                raise Violation(f"unexpected: delivery to no consumer, {shown(got)}")
+            taken[consumer.queue] = taken.get(consumer.queue, 0) + 1
+        due: dict[MQueue, dict[int, Any]] = {}
+        for queue, n in taken.items():
+            due[queue] = {entry.body: entry for entry in queue.ready[:n]}
+            del queue.ready[:n]
+        last: dict[str, int] = {}
+        for channel, got in delivered:
+            consumer = channel.consumers[got.call.consumer_tag]
+            body = number_of(got.body)
+            entry = due[consumer.queue].pop(body, None)
+            if entry is None:
+                raise Violation(f"order: {body} delivered from {consumer.queue.name}, not its turn")
+            if last.get(consumer.tag, 0) > entry.place:
+                raise Violation(f"order: {body} delivered from {consumer.queue.name} too late")
+            last[consumer.tag] = entry.place
+            if got.call.redelivered != entry.redelivered:
+                raise Violation(f"redelivered: {body} has {got.call.redelivered}")
+            if not consumer.has_credit():
+                raise Violation(f"prefetch: {body} delivered to {consumer.tag} without credit")
+            self._stage.model.deliver(channel, consumer, entry)
+            if got.call.delivery_tag != channel.last_tag:
+                raise Violation(f"delivery tag: {got.call.delivery_tag}, not {channel.last_tag}")
+
+    def _check_nothing_is_missing(self) -> None:
+        self._check_queues()
+        model = self._stage.model
+        kept_back = [it.model for it in self._stage.waiting]
+        for channel, tag in model.cancels:
+            is_open = channel.client.channels.get(channel.number) is channel
+            if is_open and not channel.closing and channel.client not in kept_back:
+                raise Violation(f"missing: basic.cancel of {tag}")
+        # What comes unasked does not overtake an answer that the broker keeps back.
+        model.cancels = [each for each in model.cancels if each[0].client in kept_back]
+
+    def _check_queues(self) -> None:
+        actual = {name: queue.message_count for name, queue in self._stage.world.queues.items()}
+        wanted = {name: len(queue.ready) for name, queue in self._stage.model.queues.items()}
+        if actual != wanted:
+            raise Violation(f"counts: {actual} messages are ready, not {wanted}")
+        for queue in self._stage.model.queues.values():
+            if queue.ready and any(consumer.has_credit() for consumer in queue.consumers):
+                raise Violation(f"stuck: {queue.name} has messages for a consumer with credit")
+
+
+def _comes_unasked(call: Any) -> bool:
+    return isinstance(call, Basic.Deliver | Basic.Ack | Basic.Cancel | Basic.Nack | Tx.CommitOk)

@@ -1,0 +1,255 @@
+"""What clients do: the actions of a story as commands, for the broker and for the model."""
+
+from itertools import count
+
+from pamqp.commands import Basic, Channel, Exchange, Queue, Tx
+
+from fake_client import message
+
+from .actions import QUEUES
+from .conversation import Conversation
+from .stage import Stage
+from .things import EXCHANGES, MChannel
+from .world import FRAME_MAX, body_of
+
+_KINDS = {"d": "durable", "t": "transient", "a": "auto-delete", "x": "exclusive"}
+
+
+class Doings:
+    """One method for each action of a client."""
+
+    def __init__(self, stage: Stage, conversation: Conversation):
+        self._stage = stage
+        self._conversation = conversation
+        self._send = conversation.send
+        self._next_body = count(1).__next__
+        self._next_tag = count(1).__next__
+
+    def disconnect(self, client: int) -> None:
+        self._conversation.disconnect(client)
+
+    def _queue_name(self, client: int, queue: int) -> str:
+        name = QUEUES[queue]
+        return f"x{client}" if name == "x" else name
+
+    def _need_queue(self, client: int, channel: int, queue: int) -> None:
+        if self._queue_name(client, queue) not in self._stage.model.queues:
+            self.declare_queue(client, channel, queue, nowait=0, more=1)
+
+    def _need_exchange(self, client: int, channel: int, exchange: int) -> None:
+        if list(EXCHANGES)[exchange] not in self._stage.model.exchanges:
+            self.declare_exchange(client, channel, exchange, more=1)
+
+    def _with(self, what: str, client: int, channel: int) -> tuple[int, MChannel] | None:
+        """A channel that has something unsettled, or consumers: this one, else the first."""
+        found = [
+            (number, known)
+            for number, it in self._stage.clients.items()
+            for known in it.model.channels.values()
+            if getattr(known, what) and not known.closing
+        ]
+        for number, known in found:
+            if (number, known.number) == (client, channel):
+                return number, known
+        return found[0] if found else None
+
+    def declare_queue(self, client: int, channel: int, queue: int, nowait: int, more: int) -> None:
+        name = self._queue_name(client, queue)
+        kind = _KINDS[name[0]]
+        self._send(
+            client,
+            channel,
+            more,
+            "declare_queue",
+            {"queue": name, "kind": kind, "nowait": bool(nowait)},
+            Queue.Declare(
+                queue=name,
+                durable=kind in ("durable", "auto-delete"),
+                exclusive=kind == "exclusive",
+                auto_delete=kind == "auto-delete",
+                nowait=bool(nowait),
+            ),
+        )
+
+    def delete_queue(
+        self, client: int, channel: int, queue: int, if_empty: int, nowait: int, more: int
+    ) -> None:
+        name = self._queue_name(client, queue)
+        options = {"queue": name, "if_empty": bool(if_empty), "nowait": bool(nowait)}
+        self._send(client, channel, more, "delete_queue", options, Queue.Delete(**options))
+
+    def purge(self, client: int, channel: int, queue: int, more: int) -> None:
+        name = self._queue_name(client, queue)
+        self._send(client, channel, more, "purge", {"queue": name}, Queue.Purge(queue=name))
+
+    def declare_exchange(self, client: int, channel: int, exchange: int, more: int) -> None:
+        name = list(EXCHANGES)[exchange]
+        kind, durable, auto_delete = EXCHANGES[name]
+        declare = Exchange.Declare(
+            exchange=name, exchange_type=kind, durable=durable, auto_delete=auto_delete
+        )
+        self._send(client, channel, more, "declare_exchange", {"exchange": name}, declare)
+
+    def delete_exchange(self, client: int, channel: int, exchange: int, more: int) -> None:
+        name = list(EXCHANGES)[exchange]
+        delete = Exchange.Delete(exchange=name)
+        self._send(client, channel, more, "delete_exchange", {"exchange": name}, delete)
+
+    def _binding(self, client: int, exchange: int, queue: int, key: int) -> dict[str, str]:
+        return {
+            "queue": self._queue_name(client, queue),
+            "exchange": list(EXCHANGES)[exchange],
+            "key": QUEUES[key],
+        }
+
+    def bind(
+        self,
+        client: int,
+        channel: int,
+        exchange: int,
+        queue: int,
+        key: int,
+        nowait: int,
+        blind: int,
+        more: int,
+    ) -> None:
+        if not blind:
+            self._need_exchange(client, channel, exchange)
+            self._need_queue(client, channel, queue)
+        binding = self._binding(client, exchange, queue, key)
+        bind = Queue.Bind(
+            queue=binding["queue"],
+            exchange=binding["exchange"],
+            routing_key=binding["key"],
+            nowait=bool(nowait),
+        )
+        self._send(client, channel, more, "bind", binding | {"nowait": bool(nowait)}, bind)
+
+    def unbind(
+        self, client: int, channel: int, exchange: int, queue: int, key: int, more: int
+    ) -> None:
+        options = self._binding(client, exchange, queue, key)
+        unbind = Queue.Unbind(
+            queue=options["queue"], exchange=options["exchange"], routing_key=options["key"]
+        )
+        self._send(client, channel, more, "unbind", options, unbind)
+
+    def publish(
+        self,
+        client: int,
+        channel: int,
+        exchange: int,
+        queue: int,
+        persistent: int,
+        mandatory: int,
+        count: int,
+        size: int,
+        blind: int,
+        more: int,
+    ) -> None:
+        """`persistent` 2 stands for every other message being so."""
+        if not blind:
+            if exchange >= 0:
+                self._need_exchange(client, channel, exchange)
+            self._need_queue(client, channel, queue)
+        for nth in range(count):
+            body = self._next_body()
+            is_persistent = bool(persistent == 1 or (persistent == 2 and nth % 2))
+            name = "" if exchange < 0 else list(EXCHANGES)[exchange]
+            key = QUEUES[queue] if exchange >= 0 else self._queue_name(client, queue)
+            options = {
+                "exchange": name,
+                "key": key,
+                "body": body,
+                "persistent": is_persistent,
+                "mandatory": bool(mandatory),
+                "size": size,
+            }
+            wire = message(
+                body_of(body, size),
+                key,
+                exchange=name,
+                mandatory=bool(mandatory),
+                channel=channel,
+                payload_max=FRAME_MAX - 8,
+                delivery_mode=2 if is_persistent else 1,
+            )
+            self._send(client, channel, int(more or nth < count - 1), "publish", options, wire)
+
+    def commit(self, client: int, channel: int, commit: int, more: int) -> None:
+        it = self._stage.clients.get(client)
+        if it is None or channel not in it.model.channels:
+            return
+        if it.model.channels[channel].mode != "tx":
+            return
+        name, call = ("commit", Tx.Commit()) if commit else ("rollback", Tx.Rollback())
+        self._send(client, channel, more, name, {}, call)
+
+    def settle(
+        self,
+        client: int,
+        channel: int,
+        how: int,
+        pick: int,
+        multiple: int,
+        requeue: int,
+        twice: int,
+        more: int,
+    ) -> None:
+        """`multiple` 2 stands for all that is outstanding."""
+        if (found := self._with("unsettled", client, channel)) is None:
+            return
+        client, known = found
+        tags = list(known.unsettled)
+        tag = 0 if multiple == 2 and how != 2 else tags[pick % len(tags)]
+        several = bool(multiple) and how != 2
+        match how:
+            case 0:
+                call, again = Basic.Ack(tag, several), False
+            case 1:
+                call, again = Basic.Nack(tag, several, bool(requeue)), bool(requeue)
+            case _:
+                call, again = Basic.Reject(tag, bool(requeue)), bool(requeue)
+        options = {"how": "ack", "tag": tag, "multiple": several, "requeue": again}
+        self._send(client, known.number, more, "settle", options, *[call] * (1 + twice))
+
+    def get(
+        self, client: int, channel: int, queue: int, no_ack: int, blind: int, more: int
+    ) -> None:
+        if not blind:
+            self._need_queue(client, channel, queue)
+        name = self._queue_name(client, queue)
+        options = {"queue": name, "no_ack": bool(no_ack)}
+        self._send(client, channel, more, "get", options, Basic.Get(**options))
+
+    def consume(
+        self, client: int, channel: int, queue: int, no_ack: int, blind: int, more: int
+    ) -> None:
+        if not blind:
+            self._need_queue(client, channel, queue)
+        name, tag = self._queue_name(client, queue), f"c{self._next_tag()}"
+        options = {"queue": name, "tag": tag, "no_ack": bool(no_ack)}
+        consume = Basic.Consume(queue=name, consumer_tag=tag, no_ack=bool(no_ack))
+        self._send(client, channel, more, "consume", options, consume)
+
+    def cancel(self, client: int, channel: int, pick: int, more: int) -> None:
+        if (found := self._with("consumers", client, channel)) is None:
+            return
+        client, known = found
+        tag = list(known.consumers)[pick % len(known.consumers)]
+        cancel = Basic.Cancel(consumer_tag=tag)
+        self._send(client, known.number, more, "cancel", {"tag": tag}, cancel)
+
+    def qos(self, client: int, channel: int, count: int, all_of_it: int, more: int) -> None:
+        options = {"count": count, "all_of_it": bool(all_of_it)}
+        qos = Basic.Qos(prefetch_count=count, global_=bool(all_of_it))
+        self._send(client, channel, more, "qos", options, qos)
+
+    def recover(self, client: int, channel: int, more: int) -> None:
+        self._send(client, channel, more, "recover", {}, Basic.Recover(requeue=True))
+
+    def close_channel(self, client: int, channel: int, more: int) -> None:
+        it = self._conversation.ready(client, channel)
+        if it is not None:
+            self._send(client, channel, more, "close", {}, Channel.Close(0, "", 0, 0))
+            it.may_send.discard(channel)

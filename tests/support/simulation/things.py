@@ -1,0 +1,142 @@
+"""What the model is made of: queues, messages and channels as plain records.
+
+About the disk they know one thing: the number of the batch that holds a change; 0 is on disk since
+the start, None never happened.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class Violation(AssertionError):
+    """The broker has done what it should not. The text begins with what kind of thing."""
+
+
+@dataclass(slots=True, eq=False)
+class Commit:
+    """A tx.commit: its effects survive a crash all or not at all."""
+
+    batch: int
+    published: "list[tuple[MQueue, Entry]]" = field(default_factory=list)
+    settled: "list[tuple[MQueue, Entry]]" = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """A message in one queue."""
+
+    body: int
+    place: int
+    persistent: bool
+    published_in: int
+    redelivered: bool = False
+    settled_in: int | None = None
+    published_by: Commit | None = None
+    settled_by: Commit | None = None
+
+    def __lt__(self, other: "Entry") -> bool:
+        return self.place < other.place
+
+
+@dataclass(slots=True, eq=False)
+class MQueue:
+    """A queue, from its declaration to its deletion."""
+
+    name: str
+    number: int
+    durable: bool
+    auto_delete: bool
+    owner: "MClient | None"
+    defined_in: int
+    deleted_in: int | None = None
+    ready: list[Entry] = field(default_factory=list)
+    stored: list[Entry] = field(default_factory=list)
+    """Every persistent message that it ever had, if it is durable."""
+    consumers: "list[MConsumer]" = field(default_factory=list)
+
+    @property
+    def deleted(self) -> bool:
+        return self.deleted_in is not None
+
+
+@dataclass(slots=True, eq=False)
+class MConsumer:
+    tag: str
+    channel: "MChannel"
+    queue: MQueue
+    no_ack: bool
+    prefetch: int
+    unsettled: int = 0
+
+    def has_credit(self) -> bool:
+        if self.no_ack:
+            return True
+        channel = self.channel
+        return (not self.prefetch or self.unsettled < self.prefetch) and (
+            not channel.limit or channel.consumed < channel.limit
+        )
+
+
+@dataclass(slots=True, eq=False)
+class Delivery:
+    entry: Entry
+    queue: MQueue
+    consumer: MConsumer | None
+
+
+@dataclass(slots=True, eq=False)
+class MChannel:
+    client: "MClient"
+    number: int
+    mode: str = ""
+    closing: bool = False
+    """The broker has closed it, and the client not yet answered."""
+    unsettled: dict[int, Delivery] = field(default_factory=dict)
+    last_tag: int = 0
+    consumed: int = 0
+    limit: int = 0
+    prefetch: int = 0
+    consumers: dict[str, MConsumer] = field(default_factory=dict)
+    confirms: list[int] = field(default_factory=list)
+    """For each publish the batch that must be on disk before its confirm, 0 for none."""
+    confirmed: int = 0
+    tx_published: list[tuple[int, bool, list[MQueue], bool]] = field(default_factory=list)
+    tx_settled: list[tuple[dict[int, Delivery], bool]] = field(default_factory=list)
+    committing: Commit | None = None
+
+
+@dataclass(slots=True, eq=False)
+class MClient:
+    name: str
+    channels: dict[int, MChannel] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Expected:
+    """What the client must get next. It must not come before `batch` is on disk."""
+
+    kind: type[Any]
+    values: dict[str, Any] = field(default_factory=dict)
+    body: int | None = None
+    batch: int = 0
+    may_wait: bool = False
+    """The broker may keep it back until the disk has caught up."""
+
+
+class Refused(Exception):
+    """The command closes its channel."""
+
+    def __init__(self, code: int):
+        super().__init__(code)
+        self.code = code
+
+
+EXCHANGES = {
+    "direct": ("direct", True, False),
+    "fanout": ("fanout", True, False),
+    "fleeting": ("direct", False, False),
+    "vanishing": ("direct", True, True),
+}
+"""Name to type, durable, auto-delete."""
+
+BindingKey = tuple[str, str, str]
