@@ -20,6 +20,7 @@ class Channel:
     """An open channel. What it publishes and what it has not settled are objects of their own."""
 
     __slots__ = (
+        "_woken_first",
         "committing",
         "connection",
         "consumers",
@@ -40,6 +41,7 @@ class Channel:
         self.prefetch = 0
         """What consumers started from now on get as their own limit."""
         self.last_declared_queue: str | None = None
+        self._woken_first = 0
         self.committing = False
         """Whether a tx.commit waits for the disk; nothing else may be asked for meanwhile."""
         self.reply_queue: Queue | None = None
@@ -108,9 +110,12 @@ class Channel:
 
     def wake_consumers(self) -> None:
         """Let every consumer of the channel try again: the channel's limit has room, or has
-        changed.
+        changed. Another one comes first each time, or the first would take all the room there is.
         """
-        for consumer in self.consumers.values():
+        consumers = list(self.consumers.values())
+        self._woken_first += 1
+        first = self._woken_first % max(len(consumers), 1)
+        for consumer in consumers[first:] + consumers[:first]:
             consumer.queue.wake(consumer)
 
     # --- consumers and the end ----------------------------------------------------------------
@@ -134,7 +139,7 @@ class Channel:
 
     def _send_cancel(self, tag: str) -> None:
         if self.connection.channels.get(self.number) is self:
-            self.send(BasicCancel(tag, nowait=True))
+            self.connection.send_in_order(method_frame(self.number, BasicCancel(tag, nowait=True)))
 
     def close(self) -> None:
         """Stop everything: what is due is confirmed, consumers go, unsettled messages return."""

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import trio
 
 from ..storage.batch import Batch
-from ..storage.errors import DiskFull, JournalError
+from ..storage.errors import DiskFull, JournalError, JournalFailed
 from ..storage.journal import Journal
 from .log import fields
 
@@ -110,6 +110,8 @@ class Committer:
                 batch.write_and_sync()
             except JournalError as error:
                 self._failure = error
+            except Exception as error:
+                self._failure = JournalFailed(f"cannot write the journal: {error!r}")
             os.write(self._answer, b".")
 
     def stop(self) -> bool:

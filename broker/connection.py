@@ -28,6 +28,7 @@ from ..amqp.methods import (
     ConnectionCloseOk,
     ConnectionUnblocked,
 )
+from ..storage.errors import JournalError
 from .channel import Channel
 from .handshake import HandshakeFailed
 from .heartbeats import Heartbeats
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("leveret.connection")
 
 HANDSHAKE_PAYLOAD_MAX = 2 * FRAME_MIN_BYTES
+ANSWERS_MAX_BYTES = 1 << 22
 CLOSE_TIMEOUT_S = 30.0
 """How long a client may take to answer connection.close, or to hang up after
 connection.close-ok.
@@ -83,6 +85,8 @@ class Connection:
         self.receiver = Receiver()
         self.output: list[bytes] = []
         self.output_bytes = 0
+        self.answered_bytes = 0
+        """What has been sent since the output was last empty, less deliveries."""
         self.touched = False
         self.finished = False
         """Nothing more will be sent or read: hang up."""
@@ -90,7 +94,9 @@ class Connection:
         """A reply that waits for the disk; nothing more is taken from the client meanwhile."""
         self.blocked = False
         """An alarm holds, and it has published meanwhile: it is not read from."""
-        self.stalled: list[Consumer] = []
+        self.paused = False
+        """The edge is not reading from it, so it can't be heard."""
+        self.stalled: dict[Consumer, None] = {}
         """Consumers that wait until there is room in the output."""
         self.heartbeats: Heartbeats | None = None
         self.closing_channels: set[int] = set()
@@ -107,6 +113,7 @@ class Connection:
         """Add bytes to the output."""
         if data:
             self.output.append(data)
+            self.answered_bytes += len(data)
             self.spent(len(data))
 
     def spent(self, count: int) -> None:
@@ -123,18 +130,37 @@ class Connection:
         self.held = reply
         self.broker.when_durable(position, self._go_on)
 
+    def send_in_order(self, data: bytes) -> None:
+        """Send, but not before a reply that is kept back."""
+        if self.held:
+            self.held += data
+        else:
+            self.send(data)
+
     def _go_on(self) -> None:
         reply, self.held = self.held, b""
         if self.state is State.OPEN:
             self.send(reply)
-            self.receive(b"")
+        self.receiver.receive(self, b"")
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the client has so many answers to take that it gets no more until it has.
+
+        Deliveries don't count, they have a bound of their own: a client may well publish before it
+        takes them.
+        """
+        return min(self.answered_bytes, self.output_bytes) > ANSWERS_MAX_BYTES
 
     def drained(self) -> None:
         """The output has been sent: consumers that waited for room can go on."""
         if self.heartbeats is not None:
             self.heartbeats.sent = True
+        self.answered_bytes = 0
+        if self.receiver.kept_bytes and not self.held:
+            self.broker.later(lambda: self.receive(b""))
         if self.stalled:
-            stalled, self.stalled = self.stalled, []
+            stalled, self.stalled = self.stalled, {}
             for consumer in stalled:
                 consumer.queue.wake(consumer)
 
@@ -149,6 +175,8 @@ class Connection:
     def fail(self, error: Exception) -> None:
         """Turn an error in handling a frame into what the client gets to know of it."""
         match error:
+            case JournalError():
+                raise error
             case SoftError():
                 self._close_channel(error)
             case HardError():
@@ -197,8 +225,6 @@ class Connection:
         if not self.blocked:
             return
         self.blocked = False
-        if self.heartbeats is not None:
-            self.heartbeats.heard = True
         if self.state is State.OPEN and self.capable("connection.blocked"):
             self.send(method_frame(0, ConnectionUnblocked()))
 
@@ -270,6 +296,7 @@ class Connection:
             self.receiver.method & 0xFFFF,
         )
         self._release()
+        self.blocked, self.held = False, b""
         self.send(
             method_frame(0, ConnectionClose(error.code, error.reply_text, class_id, method_id))
         )

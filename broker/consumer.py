@@ -79,7 +79,7 @@ class Consumer:
         self.in_rotation = False
         connection = self.channel.connection
         if connection.output_bytes >= OUTPUT_MARK_BYTES:
-            connection.stalled.append(self)
+            connection.stalled[self] = None
 
     def deliver(self, most: int) -> None:
         """Take up to `most` messages from the queue, as far as credit and room allow."""
@@ -136,13 +136,14 @@ class Consumer:
 
     def hand(self, message: Message, redelivered: bool) -> None:
         """Take one message, which the queue has given out for it."""
-        channel = self.channel
+        channel, connection = self.channel, self.channel.connection
         unsettled = channel.unsettled
         unsettled.last_tag += 1
         frame = self._frame_for(len(message.address))
-        content = message.content_for(channel.number, channel.connection.payload_max)
+        content = message.content_for(channel.number, connection.payload_max)
         head = frame.pack(frame.prefix, unsettled.last_tag, redelivered, message.address, END)
-        channel.connection.send(head + content)
+        connection.output.append(head + content)
+        connection.spent(len(head) + len(content))
         if self.no_ack:
             if message.stored:
                 self.queue.settle(message)

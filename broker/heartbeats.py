@@ -48,7 +48,7 @@ class Heartbeats:
         self._timers[0] = broker.timers.at(broker.timers.now + self._interval_s / 2, self._send)
 
     def _check(self) -> None:
-        heard = self.heard or self._connection.blocked  # one that is not read from can't be heard
+        heard = self.heard or self._connection.paused
         self._missed = 0 if heard else self._missed + 1
         self.heard = False
         if self._missed >= _MISSED_MAX:

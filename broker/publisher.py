@@ -348,6 +348,8 @@ class Publisher:
         self._assembly = None
         self._channel.connection.broker.memory.published_bytes += len(content)
         route: Route = assembly.route
+        if self._vhost.exchanges.get(route.exchange.name) is not route.exchange:
+            route.exchange = self._find_exchange(route.exchange.name)
         self._find_queues(route)
         asked = self._channel.connection.broker.property_kinds[assembly.properties]
         message = Message(

@@ -215,8 +215,8 @@ class Receiver:
             kind, number, payload, at = framed
             self.position = at
             self._receive_frame(connection, kind, number, payload)
-            if connection.held or connection.state is not State.OPEN:
-                return bool(connection.held)
+            if connection.state is not State.OPEN or connection.held or connection.is_full:
+                return connection.state is State.OPEN
         self.position = at
         return True
 

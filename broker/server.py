@@ -73,7 +73,8 @@ async def serve(configuration: Configuration, *, ready: Callable[[str, int], Non
         if server is not None:
             server.close_journal()
         elif journal is not None:
-            journal.close()
+            assert recovered is not None
+            journal.close(clean=recovered.clean)
 
 
 async def _wait_no_longer(signals: AsyncIterator[int], stopping: trio.CancelScope) -> None:
@@ -247,7 +248,10 @@ class Server:
 
     def _synced(self, durable: int) -> None:
         self.begin_turn()
-        self.broker.synced(durable)
+        try:
+            self.broker.synced(durable)
+        except JournalError as error:
+            self._journal_failed(error)
         self.end_turn()
         self._let_go_on()
 
@@ -282,7 +286,7 @@ class Server:
         """Bring what is left to disk and close the journal, after everything else has ended."""
         if self._journal is None or self._committer is None:
             return
-        whole = self._committer.stop()
+        whole = self._committer.stop() and self.failure is None
         if whole:
             self.broker.note_deliveries()
         self._journal.close(clean=whole)
@@ -325,6 +329,8 @@ class Server:
             return
         try:
             await transport.serve()
+        except JournalError as error:
+            self._journal_failed(error)
         except Exception:
             log.exception("internal error", extra=fields(connection=transport.connection.name))
         if not self.broker.connections:
@@ -340,6 +346,7 @@ class Server:
         for connection in list(self.broker.connections):
             connection.shut(error)
         self.end_turn()
+        self._let_go_on()
         if self.broker.connections:
             with trio.move_on_after(self._configuration.shutdown_timeout_s):
                 await self._gone.wait()

@@ -26,11 +26,6 @@ JOINED_BYTES = 1 << 14
 GATHERED_CHUNKS = 512
 PAUSE_S = 0.001
 PAUSES_MAX = 20
-ANSWERS_MAX_BYTES = 1 << 24
-"""A client that has more than this of what it asked for still to take is not read from meanwhile:
-gets and returns would fill the memory.
-"""
-
 _LOOPBACK = ("127.", "::1", "::ffff:127.")
 
 
@@ -43,7 +38,6 @@ class SocketTransport:
         self._reading = trio.CancelScope()
         self._unsent = memoryview(b"")
         self._written = trio.Event()
-        self._answered_bytes = 0
         self._why = ""
         peer, local = sock.getpeername(), sock.getsockname()
         self.connection = Connection(
@@ -85,22 +79,40 @@ class SocketTransport:
             if not data:
                 return "the client closed the TCP connection"
             server.begin_turn()
-            before = connection.output_bytes
             connection.receive(data)
-            self._answered_bytes += connection.output_bytes - before
             server.end_turn()
             filled = len(data) == size
             size = LARGE_READ_BYTES if connection.lacks_bytes > READ_BYTES // 2 else READ_BYTES
-            if min(self._answered_bytes, connection.output_bytes) > ANSWERS_MAX_BYTES:
-                await self._written.wait()
-            elif connection.blocked or connection.held or server.disk_is_behind:
-                await server.may_go_on()
-            elif connection.congested():
+            if self._must_wait():
+                await self._wait()
+            if connection.congested():
                 await self._pause()
             elif filled:
                 await trio.lowlevel.checkpoint()
             else:
                 await trio.lowlevel.wait_readable(sock)
+
+    def _must_wait(self) -> bool:
+        """Whether nothing must be read now: an alarm holds, a reply waits for the disk, the disk
+        is too far behind, or the client does not take what it asked for.
+        """
+        connection = self.connection
+        return not connection.finished and (
+            connection.blocked
+            or bool(connection.held)
+            or connection.is_full
+            or self._server.disk_is_behind
+        )
+
+    async def _wait(self) -> None:
+        """Not read until there is no reason for it any more."""
+        self.connection.paused = True
+        while self._must_wait():
+            if self.connection.is_full:
+                await self._written.wait()
+            else:
+                await self._server.may_go_on()
+        self.connection.paused = False
 
     async def _pause(self) -> None:
         """Let consumers catch up. Bounded: those that have stopped taking must not stop a
@@ -148,7 +160,7 @@ class SocketTransport:
         chunks.clear()
         connection.output_bytes = len(self._unsent)
         if not self._unsent:
-            self._drained()
+            self.connection.drained()
 
     def _sent(self, send: Callable[[Payload], int], payload: Payload) -> int:
         try:
@@ -165,7 +177,7 @@ class SocketTransport:
                 self._unsent = self._unsent[sent:]
                 self.connection.output_bytes -= sent
                 if not self._unsent:
-                    self._drained()
+                    self.connection.drained()
                     self._send_output()
         except (OSError, trio.ClosedResourceError) as error:
             self._fail(error)
@@ -175,11 +187,6 @@ class SocketTransport:
         finally:
             self._written.set()
             self._server.put_off()
-
-    def _drained(self) -> None:
-        self._answered_bytes = 0
-        self.connection.drained()
-        self._server.put_off()
 
     def _fail(self, error: Exception) -> None:
         """Nothing can be sent any more: hang up."""

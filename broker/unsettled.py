@@ -53,8 +53,12 @@ class Unsettled:
         first = tag
         if multiple:
             first, self._lowest = self._lowest, tag + 1
-        deliveries = self.deliveries
-        return {each: deliveries.pop(each) for each in range(first, tag + 1) if each in deliveries}
+        deliveries, tags = self.deliveries, range(first, tag + 1)
+        if len(deliveries) < len(tags):
+            named = sorted(each for each in deliveries if each in tags)
+        else:
+            named = [each for each in tags if each in deliveries]
+        return {each: deliveries.pop(each) for each in named}
 
     def take_all(self) -> dict[int, Delivery]:
         """Every outstanding delivery, taken out."""
