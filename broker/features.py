@@ -1,7 +1,7 @@
 """What some queues do beyond keeping messages in order and handing them out.
 
 A queue without such features has no `Features` and pays one test per turn. Where messages can
-expire, or their bytes are counted, the queue does not deliver in bulk: each message is looked at
+expire or have priorities, or where their bytes are counted, the queue does not deliver in bulk: each message is looked at
 before it goes to a consumer. Every feature is an object of its own; here they meet, in the order in
 which they act: deliver, drop what has expired, drop what is too much.
 """
@@ -24,10 +24,19 @@ EXPIRED_AT_ONCE = 2000
 class Features:
     """The features of one queue."""
 
-    __slots__ = ("_queue", "counts_bytes", "expiry", "limits")
+    __slots__ = ("_queue", "counts_bytes", "expiry", "limits", "prioritized")
 
-    def __init__(self, queue: "Queue", expiry: Expiry | None = None, limits: Limits | None = None):
+    def __init__(
+        self,
+        queue: "Queue",
+        expiry: Expiry | None = None,
+        limits: Limits | None = None,
+        *,
+        prioritized: bool = False,
+    ):
+        """`prioritized` says that the queue is a `PriorityQueue`."""
         self._queue = queue
+        self.prioritized = prioritized
         self.expiry = expiry
         self.limits = limits
         self.counts_bytes = limits is not None and limits.max_bytes is not None
@@ -36,7 +45,7 @@ class Features:
     def singly(self) -> bool:
         """Whether every message must come through `Queue.enqueue`."""
         rejects = self.limits is not None and not self.limits.drops_head
-        return self.timed or rejects or self.counts_bytes
+        return self.timed or rejects or self.counts_bytes or self.prioritized
 
     @property
     def timed(self) -> bool:
@@ -84,7 +93,7 @@ class Features:
         """Deliver what may be delivered, `most` messages at most, then be done with what must not
         stay. True if delivering could go on; till then nothing is too much.
         """
-        if self.expiry is None and not self.counts_bytes:
+        if self.expiry is None and not self.counts_bytes and not self.prioritized:
             more = self._queue.deliver()
         else:
             more = self._deliver(most)

@@ -190,7 +190,7 @@ class Queue(Line):
         self.look()
 
     def _load_more(self) -> bool:
-        """Read on in the backlog; False if there is none, or if what comes next may have expired."""
+        """Read on in the backlog; False if there is none or what comes next may have expired."""
         return self.load() and (self.features is None or self.features.expiry is None)
 
     def settle(self, message: Message) -> None:
@@ -264,10 +264,8 @@ class Queue(Line):
         all it can.
         """
         self.dirty = False
-        if self.features is None:
-            more = self.deliver()
-        else:
-            more = self.features.dispatch(BATCH_MESSAGES)
+        features = self.features
+        more = self.deliver() if features is None else features.dispatch(BATCH_MESSAGES)
         if self.dirty:  # again, and so it will be called again
             return False
         self.dirty = more

@@ -169,8 +169,6 @@ _OF_OTHER_TYPES = (
     "x-stream-filter-size-bytes",
 )
 
-_NOT_YET = ("x-max-priority",)
-
 
 def _check_queue_type(arguments: Table, resource: str) -> None:
     field = arguments.get("x-queue-type")
@@ -185,7 +183,7 @@ def _check_queue_type(arguments: Table, resource: str) -> None:
 
 
 def _refuse_missing_features(arguments: Table, resource: str) -> None:
-    missing = [name for name in _NOT_YET if name in arguments]
+    missing: list[str] = []
     if arguments.get("x-single-active-consumer") == Field("t", True):
         missing.append("x-single-active-consumer")
     if "x-queue-type" in arguments and arguments["x-queue-type"].text != "classic":

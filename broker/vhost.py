@@ -25,8 +25,9 @@ from .features import Features
 from .intake import Intake
 from .lease import Lease
 from .limits import limits_of
-from .message import Message
 from .line import Store
+from .message import Message
+from .priorities import PriorityQueue
 from .queue import Queue
 from .queue_arguments import check_equivalent_arguments, check_queue_arguments, difference
 
@@ -302,7 +303,8 @@ class VirtualHost:
         owner: "Connection | None",
         arguments: Table,
     ) -> Queue:
-        queue = self.queues[name] = Queue(
+        kind = PriorityQueue if "x-max-priority" in arguments else Queue
+        queue = self.queues[name] = kind(
             self.name,
             name,
             self._mark_dirty,
@@ -327,8 +329,9 @@ class VirtualHost:
         arguments = queue.arguments
         ttl, limits = arguments.get("x-message-ttl"), limits_of(arguments)
         expiry = None if ttl is None else Expiry(ttl.integer, self._timers, queue.look)
-        if expiry is not None or limits is not None:
-            queue.features = Features(queue, expiry, limits)
+        prioritized = isinstance(queue, PriorityQueue)
+        if expiry is not None or limits is not None or prioritized:
+            queue.features = Features(queue, expiry, limits, prioritized=prioritized)
         exchange, routing_key = (
             None if field is None else field.text
             for field in map(arguments.get, ("x-dead-letter-exchange", "x-dead-letter-routing-key"))

@@ -1,0 +1,117 @@
+"""x-max-priority: a queue in which messages of a higher priority go first.
+
+Within one priority messages keep their order, also when they come back. A message without a
+priority has 0, one above the maximum counts as the maximum (its property stays as it is). What is
+said of the head of a queue elsewhere, expiry and limits above all, holds for the first message of
+the highest priority that there is (https://www.rabbitmq.com/docs/priority).
+"""
+
+from array import array
+from typing import Any
+
+from ..amqp.content import PRIORITY, Properties
+from .backlog import Backlog
+from .line import Line
+from .message import Message
+from .queue import Queue
+
+_REMEMBERED_MAX = 4096
+
+
+class _Level(Line):
+    """The messages of one priority."""
+
+    __slots__ = ("_queue",)
+
+    def __init__(self, queue: "PriorityQueue"):
+        super().__init__(queue.number, queue.store, durable=queue.durable)
+        self._queue = queue
+
+    def notice(self, message: Message) -> None:
+        self._queue.notice(message)
+
+
+class PriorityQueue(Queue):
+    """A queue that is a line of messages for each priority in use."""
+
+    __slots__ = ("_levels", "_priorities", "max_priority")
+
+    def __init__(self, *as_queue: Any, **options: Any):
+        super().__init__(*as_queue, **options)
+        self.max_priority = self.arguments["x-max-priority"].integer
+        self._levels: dict[int, _Level] = {}
+        """By priority, the highest first, those that have been in use."""
+        self._priorities: dict[bytes, int] = {}
+
+    def _level(self, message: Message) -> _Level:
+        raw = message.raw_properties
+        priority = self._priorities.get(raw)
+        if priority is None:
+            priority = min(Properties(raw).octet(PRIORITY) or 0, self.max_priority)
+            if len(self._priorities) >= _REMEMBERED_MAX:
+                self._priorities.clear()
+            self._priorities[raw] = priority
+        level = self._levels.get(priority)
+        if level is None:
+            self._levels[priority] = level = _Level(self)
+            self._levels = dict(sorted(self._levels.items(), reverse=True))
+        return level
+
+    # --- a line of lines ----------------------------------------------------------------------
+
+    @property
+    def message_count(self) -> int:
+        return sum(level.message_count for level in self._levels.values())
+
+    def append(self, message: Message) -> None:
+        self._level(message).append(message)
+
+    def put_back(self, message: Message) -> None:
+        self._level(message).put_back(message)
+
+    def shift(self) -> tuple[Message, bool] | None:
+        for level in self._levels.values():
+            taken = level.shift()
+            if taken is not None:
+                return taken
+        return None
+
+    def head(self) -> Message | None:
+        for level in self._levels.values():
+            head = level.head()
+            if head is not None:
+                return head
+        return None
+
+    def clear(self) -> None:
+        for level in self._levels.values():
+            level.clear()
+
+    def restore(self, backlog: Backlog) -> None:
+        """Take over messages from before a restart: each is read, for only it knows its
+        priority.
+        """
+        lines: dict[_Level, array[int]] = {}
+        for message in self.all_of(backlog):
+            lines.setdefault(self._level(message), array("Q")).append(message.stored)
+            self.notice(message)
+            if self.features is not None:
+                self.features.gained(message)
+        for level, ids in lines.items():
+            level.restore(Backlog(ids, {each for each in ids if backlog.was_delivered(each)}))
+        self.look()
+
+    def page_out(self) -> None:
+        for level in self._levels.values():
+            level.page_out()
+
+    @property
+    def memory_bytes(self) -> int:
+        return sum(len(level.ready) for level in self._levels.values()) * self.mean_bytes
+
+    def delivered_before(self) -> list[int]:
+        return [stored for level in self._levels.values() for stored in level.delivered_before()]
+
+    def end(self) -> None:
+        super().end()
+        self._levels.clear()

@@ -1,0 +1,53 @@
+"""Priorities: of messages in a queue."""
+
+import pika
+import pytest
+
+
+@pytest.fixture
+def declare(channel):
+    """declare(**arguments): a queue with five priorities and further arguments, dashes written as
+    underscores."""
+
+    def declare_one(**arguments):
+        named = {name.replace("_", "-"): value for name, value in arguments.items()}
+        arguments = {"x-max-priority": 5} | named
+        return channel.queue_declare("", exclusive=True, arguments=arguments).method.queue
+
+    return declare_one
+
+
+def publish(channel, queue, *priorities):
+    """Messages whose bodies are their numbers."""
+    for number, priority in enumerate(priorities):
+        channel.basic_publish("", queue, str(number), pika.BasicProperties(priority=priority))
+
+
+def test_higher_priorities_go_first_and_equal_ones_in_order(channel, declare, empty):
+    queue = declare()
+    publish(channel, queue, None, 1, 9, 5, 0, 3, 1)
+    assert empty(channel, queue) == [b"2", b"3", b"5", b"1", b"6", b"0", b"4"]
+
+
+def test_priority_above_the_maximum_is_delivered_as_it_was(channel, declare):
+    queue = declare()
+    publish(channel, queue, 200)
+    assert channel.basic_get(queue, auto_ack=True)[1].priority == 200
+
+
+def test_message_that_comes_back_keeps_its_place(channel, declare):
+    queue = declare()
+    publish(channel, queue, 1, 2)
+    tag = channel.basic_get(queue)[0].delivery_tag
+    channel.basic_publish("", queue, "late", pika.BasicProperties(priority=5))
+    channel.basic_nack(tag, requeue=True)
+    got = [channel.basic_get(queue, auto_ack=True) for _ in range(3)]
+    assert [body for _, _, body in got] == [b"late", b"1", b"0"]
+    assert [method.redelivered for method, _, _ in got] == [False, True, False]
+
+
+def test_limit_drops_the_highest_priority_first(connection, channel, declare, empty):
+    queue = declare(x_max_length=2)
+    publish(channel, queue, 5, 1, 3)
+    connection.sleep(0.1)
+    assert empty(channel, queue) == [b"2", b"1"]
