@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 
 import trio
 
+_PATIENCE_S = 20.0
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -45,8 +46,8 @@ class BrokerProcess:
 
 @asynccontextmanager
 async def broker_process(*flags: str, open_files_max: int = 0) -> AsyncIterator[BrokerProcess]:
-    """A broker on a free port and with a data directory of its own, killed at the end if it is
-    still there.
+    """A broker on a free port and with a data directory of its own, stopped at the end if it
+    is still there.
 
     `open_files_max` is its limit of file descriptors, 0 for the test's own.
     """
@@ -68,6 +69,10 @@ async def broker_process(*flags: str, open_files_max: int = 0) -> AsyncIterator[
     finally:
         with trio.CancelScope(shield=True):
             if process.returncode is None:
+                process.terminate()
+            with trio.move_on_after(_PATIENCE_S):
+                await process.wait()
+            if process.returncode is None:
                 process.kill()
-            await process.wait()
+                await process.wait()
         directory.cleanup()
