@@ -246,7 +246,7 @@ class Journal(Log):
         for owner, ids in settled.items():
             if not ids:
                 continue
-            if max(ids) >= FIRST_PAGED_ID:
+            if self.pages.segments and max(ids) >= FIRST_PAGED_ID:
                 ids, paged = _split(ids)
                 self.pages.index.settle(owner, paged)
             self.index.settle(owner, ids)
