@@ -31,6 +31,7 @@ class Consumer:
         "in_rotation",
         "no_ack",
         "prefetch",
+        "priority",
         "queue",
         "tag",
         "unsettled",
@@ -54,6 +55,8 @@ class Consumer:
         self.exclusive = exclusive
         self.prefetch = 0 if no_ack else prefetch
         self.arguments: Table = arguments or {}
+        priority = self.arguments.get("x-priority")
+        self.priority = 0 if priority is None else priority.integer
         self.unsettled = 0
         self.in_rotation = False
         self.cancelled = False

@@ -103,14 +103,10 @@ def _new_tag(channel: Channel, tag: str) -> str:
 
 def _check_consume_arguments(queue: Queue, arguments: Table) -> None:
     priority = arguments.get("x-priority")
-    if priority is not None:
-        if priority.tag not in INTEGER_TAGS:
-            raise PreconditionFailed(
-                f"invalid arg 'x-priority' for {queue!r}:"
-                f' "expected integer, got {priority.type_name}"'
-            )
+    if priority is not None and priority.tag not in INTEGER_TAGS:
         raise PreconditionFailed(
-            f"invalid arg 'x-priority' for {queue!r}: not supported by this version of leveret"
+            f"invalid arg 'x-priority' for {queue!r}:"
+            f' "expected integer, got {priority.type_name}"'
         )
     for name in _STREAM_ARGUMENTS:
         if name in arguments:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from ..amqp.errors import AccessRefused
 from ..amqp.fields import Table
 from .backlog import Backlog
+from .consumer_priorities import PriorityRotation
 from .death import Reason
 from .expiry import Expiry
 from .features import Features
@@ -236,6 +237,8 @@ class Queue(Line):
         self.catch_up()
         self.exclusive_consumer = consumer.exclusive
         self.consumers.append(consumer)
+        if consumer.priority and not isinstance(self.rotation, PriorityRotation):
+            self.rotation = PriorityRotation(self.rotation)
         self.wake(consumer)
 
     def remove_consumer(self, consumer: "Consumer") -> None:

@@ -1,7 +1,11 @@
-"""Priorities: of messages in a queue."""
+"""Priorities: of messages in a queue, and of its consumers."""
+
+import time
 
 import pika
 import pytest
+
+PATIENCE_S = 5
 
 
 @pytest.fixture
@@ -51,3 +55,21 @@ def test_limit_drops_the_highest_priority_first(connection, channel, declare, em
     publish(channel, queue, 5, 1, 3)
     connection.sleep(0.1)
     assert empty(channel, queue) == [b"2", b"1"]
+
+
+def test_consumer_of_a_higher_priority_is_served_first(connection, channel, queue):
+    served = []
+    channel.basic_qos(prefetch_count=2)
+    for tag, arguments in (("low", {}), ("high", {"x-priority": 10})):
+        channel.basic_consume(
+            queue,
+            lambda _, method, *rest: served.append(method.consumer_tag),
+            consumer_tag=tag,
+            arguments=arguments,
+        )
+    for _ in range(4):
+        channel.basic_publish("", queue, "x")
+    deadline = time.monotonic() + PATIENCE_S
+    while len(served) < 4 and time.monotonic() < deadline:
+        connection.process_data_events(0.1)
+    assert served == ["high", "high", "low", "low"]

@@ -431,7 +431,6 @@ def test_what_is_wrong_is_told_before_what_is_of_another_type(client: FakeClient
 @pytest.mark.parametrize(
     ("name", "field"),
     [
-        ("x-max-priority", Field("u", 255)),
         ("x-single-active-consumer", Field("t", True)),
         ("x-queue-type", Field("S", b"quorum")),
         ("x-queue-type", Field("S", b"stream")),
@@ -462,6 +461,7 @@ def test_features_that_are_not_there_yet_are_refused(
         {"x-expires": Field("l", 1 << 33)},
         {"x-message-ttl": Field("b", 0)},
         {"x-max-length": Field("b", 0)},
+        {"x-max-priority": Field("u", 255)},
         {"x-max-length-bytes": Field("l", 1 << 40)},
         {"x-dead-letter-exchange": Field("S", b"nowhere")},
         {"x-foo": Field("V", None)},
