@@ -86,6 +86,9 @@ class Batch:
         for name in self.unlinks:
             try:
                 disk.unlink(name)
+            except FileNotFoundError:
+                # Somebody was quicker; nothing in it is needed.
+                continue
             except OSError as error:
                 raise self._failed(f"cannot remove {name}", error) from error
         self.written = True

@@ -232,6 +232,18 @@ def test_a_file_that_cannot_be_removed_is_a_failure_after_the_fact() -> None:
     assert stored(disk.crash(lose_everything)) == [b"kept"]
 
 
+def test_a_file_that_is_gone_before_it_is_removed_is_no_failure() -> None:
+    disk = MemoryDisk()
+    journal, _ = open_journal(disk, SMALL)
+    message_id = journal.append_message((1,), b"x" * 2000)
+    sync(journal)
+    journal.settle(1, message_id)
+    journal.append_message((1,), b"kept")
+    disk.unlink("journal-0000000001.log")
+    sync(journal)
+    assert stored(disk.crash(lose_everything)) == [b"kept"]
+
+
 def test_order_of_use_is_enforced() -> None:
     journal, _ = open_journal(MemoryDisk())
     journal.append_message((1,), b"x")

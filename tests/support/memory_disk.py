@@ -169,7 +169,10 @@ class MemoryDisk:
 
     def unlink(self, name: str) -> None:
         self.before("unlink", name)
-        self._unsynced.append((name, None, self._inodes.pop(name)))
+        inode = self._inodes.pop(name, None)
+        if inode is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+        self._unsynced.append((name, None, inode))
 
     def rename(self, old: str, new: str) -> None:
         self.before("rename", old)
