@@ -6,6 +6,7 @@ promised is reconciled at the end, against what a last one has in its queues.
 """
 
 import argparse
+import asyncio
 import logging
 import random
 import shutil
@@ -64,7 +65,9 @@ class Crashes:
             for load in LOADS[ledger.queue]:
                 seed = self.chance.randrange(1 << 30)
                 arguments = (load, self.broker.url, ledger, seed, gone)
-                threads.append(threading.Thread(target=_until_gone, args=arguments, daemon=True))
+                thread = threading.Thread(target=_until_gone, args=arguments, daemon=True)
+                thread.name = load.__name__
+                threads.append(thread)
         for thread in threads:
             thread.start()
         time.sleep(self.chance.uniform(0.2, 1.8))
@@ -73,6 +76,7 @@ class Crashes:
         for thread in threads:
             thread.join(PATIENCE_S)
             if thread.is_alive():
+                traceback.print_stack(sys._current_frames()[thread.ident or 0])
                 raise BrokenPromise(f"{thread.name} has not noticed the broker's end")
         for ledger in self.ledgers:
             ledger.check()
@@ -112,9 +116,9 @@ class Crashes:
 def _until_gone(load: Load, url: str, ledger: Ledger, seed: int, gone: threading.Event) -> None:
     """Run a load. The broker's end is its end, and clients raise all sorts of things then."""
     try:
-        load(url, ledger, seed)
+        load(url, ledger, seed, gone)
         problem = "ended"
-    except Exception as error:
+    except (Exception, asyncio.CancelledError) as error:
         problem = repr(error)
     if not gone.is_set():
         ledger.complain(f"{load.__name__}: {problem} while the broker ran")
@@ -144,8 +148,9 @@ def main(arguments: list[str]) -> int:
     folder = tempfile.mkdtemp(prefix="leveret-crash-")
     crashes = Crashes(chosen.leveret, Path(folder), chosen.seed)
     started = time.monotonic()
-    # Clients log at length that their connection is gone.
+    # Clients tell at length that their connection is gone.
     logging.disable(logging.CRITICAL)
+    sys.unraisablehook = lambda unraisable: None
     print(f"{chosen.rounds} rounds with seed {chosen.seed} in {folder}", flush=True)
     try:
         crashes.prepare()

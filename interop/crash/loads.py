@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Coroutine
 
 import aio_pika
 import pika
@@ -24,7 +25,7 @@ def name_of(body: bytes) -> Name:
     return publisher.decode(), int(number)
 
 
-def pika_publisher(url: str, ledger: Ledger, seed: int) -> None:
+def pika_publisher(url: str, ledger: Ledger, seed: int, gone: threading.Event) -> None:
     """One confirmed message after the other."""
     chance = random.Random(seed)
     connection = pika.BlockingConnection(pika.URLParameters(url))
@@ -37,7 +38,7 @@ def pika_publisher(url: str, ledger: Ledger, seed: int) -> None:
         ledger.confirm(name)
 
 
-def pika_transactions(url: str, ledger: Ledger, seed: int) -> None:
+def pika_transactions(url: str, ledger: Ledger, seed: int, gone: threading.Event) -> None:
     """Messages in transactions: what is committed counts as confirmed."""
     chance = random.Random(seed)
     connection = pika.BlockingConnection(pika.URLParameters(url))
@@ -52,7 +53,7 @@ def pika_transactions(url: str, ledger: Ledger, seed: int) -> None:
             ledger.confirm(name)
 
 
-def pika_consumer(url: str, ledger: Ledger, seed: int) -> None:
+def pika_consumer(url: str, ledger: Ledger, seed: int, gone: threading.Event) -> None:
     """Take and acknowledge, in groups or singly, and find out at times what is on disk."""
     chance = random.Random(seed)
     connection = pika.BlockingConnection(pika.URLParameters(url))
@@ -81,9 +82,18 @@ def pika_consumer(url: str, ledger: Ledger, seed: int) -> None:
             unmarked.clear()
 
 
-def aio_publisher(url: str, ledger: Ledger, seed: int) -> None:
+async def _until(gone: threading.Event, load: Coroutine[None, None, None]) -> None:
+    """Run a load, and no longer than the broker: aio-pika may wait for it for ever."""
+    task = asyncio.ensure_future(load)
+    while not task.done() and not gone.is_set():
+        await asyncio.wait([task], timeout=0.05)
+    task.cancel()
+    await task
+
+
+def aio_publisher(url: str, ledger: Ledger, seed: int, gone: threading.Event) -> None:
     """Many messages on their way at once, of all sizes."""
-    asyncio.run(_aio_publish(url, ledger, random.Random(seed)))
+    asyncio.run(_until(gone, _aio_publish(url, ledger, random.Random(seed))))
 
 
 async def _aio_publish(url: str, ledger: Ledger, chance: random.Random) -> None:
@@ -106,9 +116,9 @@ async def _aio_publish(url: str, ledger: Ledger, chance: random.Random) -> None:
                 raise error
 
 
-def aio_consumer(url: str, ledger: Ledger, seed: int) -> None:
+def aio_consumer(url: str, ledger: Ledger, seed: int, gone: threading.Event) -> None:
     """Take and acknowledge one by one."""
-    asyncio.run(_aio_consume(url, ledger, random.Random(seed)))
+    asyncio.run(_until(gone, _aio_consume(url, ledger, random.Random(seed))))
 
 
 async def _aio_consume(url: str, ledger: Ledger, chance: random.Random) -> None:
@@ -119,14 +129,8 @@ async def _aio_consume(url: str, ledger: Ledger, chance: random.Random) -> None:
     unmarked: list[Name] = []
     arrived: asyncio.Queue[aio_pika.abc.AbstractIncomingMessage] = asyncio.Queue()
     await queue.consume(arrived.put)
-    closed = asyncio.ensure_future(connection.closed())
-    while not closed.done():
-        take = asyncio.ensure_future(arrived.get())
-        await asyncio.wait((take, closed), return_when=asyncio.FIRST_COMPLETED)
-        if not take.done():
-            take.cancel()
-            return
-        message = take.result()
+    while True:
+        message = await arrived.get()
         name = name_of(message.body)
         ledger.deliver(name, bool(message.redelivered))
         ledger.acknowledge(name)
@@ -139,8 +143,10 @@ async def _aio_consume(url: str, ledger: Ledger, chance: random.Random) -> None:
             unmarked.clear()
 
 
-Load = Callable[[str, Ledger, int], None]
-"""Called with the broker's URL, the ledger of a queue and a seed."""
+Load = Callable[[str, Ledger, int, threading.Event], None]
+"""Called with the broker's URL, the ledger of a queue, a seed, and what is set when the broker is
+killed.
+"""
 
 LOADS: dict[str, tuple[Load, ...]] = {
     "crash-pika": (pika_publisher, pika_transactions, pika_consumer),
