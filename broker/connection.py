@@ -155,10 +155,10 @@ class Connection:
     def drained(self) -> None:
         """The output has been sent: consumers that waited for room can go on."""
         if self.heartbeats is not None:
-            self.heartbeats.sent = True
+            self.heartbeats.sent_at = self.broker.timers.now
         self.answered_bytes = 0
         if self.receiver.kept_bytes and not self.held:
-            self.broker.later(lambda: self.receive(b""))
+            self.broker.later(lambda: self.receiver.receive(self, b""))
         if self.stalled:
             stalled, self.stalled = self.stalled, {}
             for consumer in stalled:

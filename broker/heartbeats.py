@@ -16,17 +16,19 @@ _MISSED_MAX = 2
 
 
 class Heartbeats:
-    """Two timers that look at what has been sent and heard since they last looked."""
+    """Two timers: one looks when something was last sent, the other whether anything was heard
+    since it last looked.
+    """
 
-    __slots__ = ("_connection", "_interval_s", "_missed", "_timers", "heard", "sent")
+    __slots__ = ("_connection", "_interval_s", "_missed", "_timers", "heard", "sent_at")
 
     def __init__(self, connection: "Connection", interval_s: int):
         self._connection = connection
         self._interval_s = interval_s
         self._missed = 0
         self.heard = False
-        self.sent = False
         timers, now = connection.broker.timers, connection.broker.timers.now
+        self.sent_at = now
         self._timers: list[Timer] = []
         if interval_s:
             self._timers = [
@@ -41,11 +43,12 @@ class Heartbeats:
         self._timers = []
 
     def _send(self) -> None:
-        if not self.sent:
+        timers = self._connection.broker.timers
+        due = self.sent_at + self._interval_s / 2
+        if due <= timers.now:
             self._connection.send(HEARTBEAT_FRAME)
-        self.sent = False
-        broker = self._connection.broker
-        self._timers[0] = broker.timers.at(broker.timers.now + self._interval_s / 2, self._send)
+            due = timers.now + self._interval_s / 2
+        self._timers[0] = timers.at(due, self._send)
 
     def _check(self) -> None:
         heard = self.heard or self._connection.paused

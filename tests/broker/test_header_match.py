@@ -112,6 +112,7 @@ def group_of(field: Field) -> object:
     return next((number for number, group in enumerate(EQUALS) if field in group), "void")
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.sampled_from(MODES), tables, tables)
 def test_it_agrees_with_a_plain_reading_of_the_rules(

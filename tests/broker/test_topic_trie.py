@@ -92,6 +92,7 @@ def matches(pattern: str, key: str) -> bool:
     return re.fullmatch(as_regex(pattern), f"{key}." if key else "") is not None
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     added=st.lists(st.tuples(patterns, st.integers(0, 3)), max_size=12),
