@@ -60,8 +60,8 @@ class _Scene:
             self._publish: chance.choice((10, 30)),
             self._commit: chance.choice((3, 10)),
             self._settle: chance.choice((8, 25)),
-            self._get: chance.choice((3, 10)),
-            self._consume: chance.choice((3, 9)),
+            self._get: chance.choice((1, 3, 10)),
+            self._consume: chance.choice((0, 3, 9)),
             self._cancel: 1,
             self._qos: 2,
             self._recover: 1,
@@ -223,7 +223,7 @@ class _Scene:
         self._add(
             "crash",
             power=self._below(2),
-            inside=self.chance.choice((0, 0, 1, 2, 3, 5)),
+            inside=self.chance.choice((0, 0, 1, 2, 2, 2, 3, 5)),
             again_inside=self.chance.choice((0, 0, 1, 3, 6)),
             seed=self._below(1 << 30),
         )

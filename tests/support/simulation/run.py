@@ -112,6 +112,7 @@ class Run:
         the recovery after the crash.
         """
         if inside and not self.world.failed:
+            self.world.commit()
             self.world.fail_after(inside - 1, PowerLoss)
             with suppress(PowerLoss):
                 self.world.write()
