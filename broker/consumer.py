@@ -25,7 +25,6 @@ class Consumer:
     __slots__ = (
         "_frames",
         "arguments",
-        "cancelled",
         "channel",
         "exclusive",
         "in_rotation",
@@ -33,6 +32,7 @@ class Consumer:
         "prefetch",
         "priority",
         "queue",
+        "resting",
         "tag",
         "unsettled",
     )
@@ -59,7 +59,8 @@ class Consumer:
         self.priority = 0 if priority is None else priority.integer
         self.unsettled = 0
         self.in_rotation = False
-        self.cancelled = False
+        self.resting = False
+        """It is to get no messages: cancelled, or waiting to become the single active one."""
         self._frames: dict[int, DeliverFrame] = {}
 
     def credit(self, most: int) -> int:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .consumer import Consumer
     from .dead_letter import DeadLetters
     from .lease import Lease
+    from .single_active import SingleActive
 
 BATCH_MESSAGES = 1000
 """How many messages a queue delivers before others have their turn."""
@@ -57,6 +58,7 @@ class Queue(Line):
         "mark_dirty",
         "name",
         "rotation",
+        "single_active",
         "timers",
         "vhost_name",
     )
@@ -93,6 +95,7 @@ class Queue(Line):
         self.timers = timers
         self.features: Features | None = None
         self.dead_letters: DeadLetters | None = None
+        self.single_active: SingleActive | None = None
 
     def __repr__(self) -> str:
         return f"queue '{self.name}' in vhost '{self.vhost_name}'"
@@ -239,21 +242,33 @@ class Queue(Line):
         self.consumers.append(consumer)
         if consumer.priority and not isinstance(self.rotation, PriorityRotation):
             self.rotation = PriorityRotation(self.rotation)
-        self.wake(consumer)
+        if self.single_active is None:
+            self.wake(consumer)
+        else:
+            consumer.resting = True
+            self._elect()
 
     def remove_consumer(self, consumer: "Consumer") -> None:
         """Forget a consumer; what it has not settled stays with its channel."""
         self.used()
         self.consumers.remove(consumer)
-        consumer.cancelled = True
+        consumer.resting = True
         if consumer.in_rotation:
             consumer.in_rotation = False
             self.rotation.remove(consumer)
         self.exclusive_consumer = False
+        self._elect()
+
+    def _elect(self) -> None:
+        """Let the next consumer be active, if only one may be and that one has gone."""
+        elected = None if self.single_active is None else self.single_active.elect(self.consumers)
+        if elected is not None:
+            elected.resting = False
+            self.wake(elected)
 
     def wake(self, consumer: "Consumer") -> None:
         """Put a consumer (back) into the rotation: it can take messages again."""
-        if consumer.in_rotation or consumer.cancelled:
+        if consumer.in_rotation or consumer.resting:
             return
         consumer.in_rotation = True
         self.rotation.append(consumer)

@@ -183,12 +183,7 @@ def _check_queue_type(arguments: Table, resource: str) -> None:
 
 
 def _refuse_missing_features(arguments: Table, resource: str) -> None:
-    missing: list[str] = []
-    if arguments.get("x-single-active-consumer") == Field("t", True):
-        missing.append("x-single-active-consumer")
     if "x-queue-type" in arguments and arguments["x-queue-type"].text != "classic":
-        missing.append("x-queue-type")
-    if missing:
         raise PreconditionFailed(
-            f"invalid arg '{missing[0]}' for {resource}: not supported by this version of leveret"
+            f"invalid arg 'x-queue-type' for {resource}: not supported by this version of leveret"
         )

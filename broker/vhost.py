@@ -15,7 +15,7 @@ from ..amqp.errors import (
     PreconditionFailed,
     ResourceLocked,
 )
-from ..amqp.fields import Table
+from ..amqp.fields import Field, Table
 from .binding import Binding
 from .dead_letter import DeadLetters
 from .exchange import Exchange
@@ -30,6 +30,7 @@ from .message import Message
 from .priorities import PriorityQueue
 from .queue import Queue
 from .queue_arguments import check_equivalent_arguments, check_queue_arguments, difference
+from .single_active import SingleActive
 
 if TYPE_CHECKING:
     from .binding import Destination
@@ -336,6 +337,8 @@ class VirtualHost:
             None if field is None else field.text
             for field in map(arguments.get, ("x-dead-letter-exchange", "x-dead-letter-routing-key"))
         )
+        if arguments.get("x-single-active-consumer") == Field("t", True):
+            queue.single_active = SingleActive()
         if exchange is not None:
             queue.dead_letters = DeadLetters(queue, self, self._intake, exchange, routing_key)
 

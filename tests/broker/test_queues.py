@@ -431,7 +431,6 @@ def test_what_is_wrong_is_told_before_what_is_of_another_type(client: FakeClient
 @pytest.mark.parametrize(
     ("name", "field"),
     [
-        ("x-single-active-consumer", Field("t", True)),
         ("x-queue-type", Field("S", b"quorum")),
         ("x-queue-type", Field("S", b"stream")),
     ],
@@ -457,6 +456,7 @@ def test_features_that_are_not_there_yet_are_refused(
         {"x-overflow": Field("S", b"reject-publish")},
         {"x-overflow": Field("S", b"reject-publish-dlx")},
         {"x-single-active-consumer": Field("t", False)},
+        {"x-single-active-consumer": Field("t", True)},
         {"x-queue-type": Field("S", b"classic")},
         {"x-expires": Field("l", 1 << 33)},
         {"x-message-ttl": Field("b", 0)},

@@ -1,0 +1,58 @@
+"""Single active consumers: one is served, the next takes over."""
+
+import time
+
+import pytest
+from pika.exceptions import ChannelClosedByBroker
+
+PATIENCE_S = 5
+
+
+@pytest.fixture
+def single(channel):
+    """A queue with a single active consumer."""
+    arguments = {"x-single-active-consumer": True}
+    return channel.queue_declare("", exclusive=True, arguments=arguments).method.queue
+
+
+@pytest.fixture
+def served(connection, channel, single):
+    """served(n): publishes n messages and gives the tags of those who got them. Consumers are `a`
+    and `b`.
+    """
+    tags = []
+    for tag in ("a", "b"):
+        channel.basic_consume(
+            single, lambda _, method, *rest: tags.append(method.consumer_tag), consumer_tag=tag
+        )
+
+    def publish(count):
+        tags.clear()
+        for _ in range(count):
+            channel.basic_publish("", single, "x")
+        deadline = time.monotonic() + PATIENCE_S
+        while len(tags) < count and time.monotonic() < deadline:
+            connection.process_data_events(0.1)
+        return tags[:]
+
+    return publish
+
+
+def test_first_consumer_gets_everything_until_it_is_cancelled(channel, served):
+    assert served(3) == ["a", "a", "a"]
+    channel.basic_cancel("a")
+    assert served(3) == ["b", "b", "b"]
+
+
+def test_unacknowledged_deliveries_stay_with_the_former_one(channel, single, served):
+    served(2)
+    channel.basic_cancel("a")
+    channel.basic_ack(1)
+    channel.basic_ack(2)
+    assert channel.queue_declare(single, passive=True).method.message_count == 0
+
+
+def test_exclusive_consumer_is_refused_beside_others(channel, single, served):
+    with pytest.raises(ChannelClosedByBroker) as closed:
+        channel.basic_consume(single, lambda *_: None, exclusive=True)
+    assert closed.value.reply_code == 403
