@@ -5,21 +5,25 @@ time, when what it holds in memory runs out.
 """
 
 from array import array
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 _FREED_AT = 1 << 16
 
 
 class Backlog:
-    """The ids, as the journal knows them, of messages in queue order."""
+    """The ids, as the journal knows them, of messages in queue order.
 
-    __slots__ = ("_at", "_ids", "_redelivered")
+    Those that have been delivered before, and must be flagged redelivered, stand at the front: a
+    queue gives out its messages in order and takes them back to their places.
+    """
 
-    def __init__(self, ids: Iterable[int] = (), redelivered: Container[int] = ()):
-        """`redelivered` has the ids of those that were delivered before."""
+    __slots__ = ("_at", "_ids", "delivered")
+
+    def __init__(self, ids: Iterable[int] = (), delivered: int = 0):
+        """`delivered` says how many at the front were delivered before."""
         self._ids = ids if isinstance(ids, array) else array("Q", ids)
         self._at = 0
-        self._redelivered = redelivered
+        self.delivered = delivered
 
     def __len__(self) -> int:
         return len(self._ids) - self._at
@@ -28,6 +32,13 @@ class Backlog:
         """Add a message at the end."""
         self._ids.append(stored)
 
+    def put_before(self, ids: Iterable[int], delivered: int) -> None:
+        """Add messages at the front, so many of which were delivered before."""
+        before = array("Q", ids)
+        self.delivered = len(before) + self.delivered if self.delivered else delivered
+        self._ids = before + self._ids[self._at :]
+        self._at = 0
+
     def first(self, count: int) -> Sequence[int]:
         """The first messages, at most `count`."""
         return self._ids[self._at : self._at + count]
@@ -35,14 +46,7 @@ class Backlog:
     def drop(self, count: int) -> None:
         """Take the first messages out."""
         self._at += count
+        self.delivered = max(self.delivered - count, 0)
         if self._at >= _FREED_AT:
             del self._ids[: self._at]
             self._at = 0
-
-    def delivered(self) -> list[int]:
-        """Those that must be flagged redelivered."""
-        return [stored for stored in self._ids[self._at :] if self.was_delivered(stored)]
-
-    def was_delivered(self, stored: int) -> bool:
-        """Whether a message must be flagged redelivered."""
-        return stored in self._redelivered

@@ -12,7 +12,6 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from ..amqp.fields import Table, decode_table, encode_table
-from .backlog import Backlog
 from .exchange import Exchange
 from .queue import Queue
 
@@ -174,7 +173,7 @@ def _restore_messages(queue: Queue, recovered: "Recovered") -> None:
     if ids:
         delivered = recovered.deliveries.get(queue.number, {})
         # After a crash any of them may have been delivered; those that come later were not.
-        queue.restore(Backlog(ids, delivered if recovered.clean else range(ids[-1] + 1)))
+        queue.restore(ids, delivered if recovered.clean else range(ids[-1] + 1))
 
 
 def _parsed(definitions: Mapping[bytes, bytes]) -> Iterator[tuple[list[str], dict[str, Any]]]:

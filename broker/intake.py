@@ -11,9 +11,6 @@ from .timers import Timers
 if TYPE_CHECKING:
     from ..storage.journal import Journal
 
-MESSAGE_OVERHEAD_BYTES = 200
-"""About what a queued message takes beside its content."""
-
 
 class Intake:
     """Takes messages one by one, from clients and from the broker itself.
@@ -50,9 +47,8 @@ class Intake:
             message.stored = self._journal.append_message(
                 owners, message.address, message.content, attributes
             )
-        mean_bytes = len(message.content) + MESSAGE_OVERHEAD_BYTES
         for queue in accepting:
-            queue.mean_bytes = mean_bytes
+            queue.seen(len(message.content))
             queue.enqueue(message)
         return len(accepting) == len(queues)
 

@@ -4,8 +4,10 @@
 place, returned ones always stand before ready ones. Behind both comes the backlog.
 """
 
+from array import array
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from heapq import heappop, heappush
 from typing import Protocol
 
@@ -14,6 +16,13 @@ from .backlog import Backlog
 from .message import Message
 
 LOADED_MESSAGES = 500
+LOADED_BYTES = 1 << 20
+"""How many messages of a backlog are read at once, and about how many bytes."""
+
+PAGED_MESSAGES = 20_000
+MESSAGE_OVERHEAD_BYTES = 200
+"""About what a queued message takes beside its content."""
+
 """How many messages of a backlog are read at once."""
 
 
@@ -108,13 +117,19 @@ class Line:
                 self.store.settle(self, self.backlog.first(len(self.backlog)))
         self.ready.clear()
         self.returned.clear()
-        self.backlog = None
+        if self.backlog is not None:
+            self.backlog = None
+            self.backlog_changed()
 
     # --- on disk ------------------------------------------------------------------------------
 
-    def restore(self, backlog: Backlog) -> None:
-        """Take over messages from before a restart; the first one is looked at."""
-        self.backlog = backlog
+    def restore(self, ids: "array[int]", delivered: Container[int]) -> None:
+        """Take over messages from before a restart; the first one is looked at.
+
+        Those up to the last one in `delivered` will be flagged redelivered.
+        """
+        last = max((each for each in ids if each in delivered), default=0)
+        self.backlog = Backlog(ids, bisect_right(ids, last))
         self.load(1)
 
     def load(self, most: int = LOADED_MESSAGES) -> bool:
@@ -123,13 +138,14 @@ class Line:
         if backlog is None:
             return False
         assert self.store is not None
-        ids = backlog.first(most)
-        messages = self.store.load(ids)
+        ids = backlog.first(min(most, self._held_messages()))
+        messages, delivered = self.store.load(ids), backlog.delivered
         backlog.drop(len(ids))
-        for message in messages:
+        for place, message in enumerate(messages):
+            self.seen(len(message.content))
             if message.notes is not None:
                 self.notice(message)
-            if backlog.was_delivered(message.stored):
+            if place < delivered:
                 heappush(self.returned, (message.id, message))
             else:
                 self.ready.append(message)
@@ -142,14 +158,33 @@ class Line:
         """A message with notes has come to memory."""
 
     def page_out(self) -> None:
-        """Keep only the first messages in memory; the others are a backlog from now on."""
+        """Keep only the first messages in memory; the others are a backlog from now on.
+
+        They go from the end, at most `PAGED_MESSAGES` at a time.
+        """
+        excess = len(self.returned) + len(self.ready) - self._held_messages()
+        if excess <= 0:
+            return
         if self.backlog is None:
             self.backlog = Backlog()
             self.backlog_changed()
-        kept = [self.ready.popleft() for _ in range(min(LOADED_MESSAGES, len(self.ready)))]
-        for message in self.ready:
-            self.backlog.append(self._stored(message))
-        self.ready = deque(kept)
+        excess = min(excess, PAGED_MESSAGES)
+        paged = [self.ready.pop() for _ in range(min(excess, len(self.ready)))]
+        delivered = excess - len(paged)
+        if delivered:
+            self.returned.sort()
+            paged += [message for _, message in reversed(self.returned[-delivered:])]
+            del self.returned[-delivered:]
+        self.backlog.put_before([self._stored(message) for message in reversed(paged)], delivered)
+
+    def _held_messages(self) -> int:
+        """How many messages it has in memory while it has a backlog."""
+        return max(1, min(LOADED_MESSAGES, LOADED_BYTES // max(self.mean_bytes, 1)))
+
+    def seen(self, content_bytes: int) -> None:
+        """Note the size of a message that it holds."""
+        size = content_bytes + MESSAGE_OVERHEAD_BYTES
+        self.mean_bytes = (7 * self.mean_bytes + size) >> 3 if self.mean_bytes else size
 
     def _stored(self, message: Message) -> int:
         if message.stored and self.durable:
@@ -157,24 +192,28 @@ class Line:
         assert self.store is not None
         return self.store.keep(self, message)
 
-    def all_of(self, backlog: Backlog) -> Iterator[Message]:
-        """Each message of a backlog, which stays as it is."""
+    def all_of(self, ids: Sequence[int]) -> Iterator[Message]:
+        """Stored messages, one after the other, to look at."""
         assert self.store is not None
-        ids = backlog.first(len(backlog))
         for at in range(0, len(ids), LOADED_MESSAGES):
             yield from self.store.load(ids[at : at + LOADED_MESSAGES])
 
     @property
     def memory_bytes(self) -> int:
-        """About how much memory its ready messages take, by the mean size of those seen lately."""
-        return len(self.ready) * self.mean_bytes
+        """About how much memory its messages take, by the mean size of those seen lately."""
+        return (len(self.ready) + len(self.returned)) * self.mean_bytes
 
     def delivered_before(self) -> list[int]:
-        """The journal's ids of waiting messages that will be flagged redelivered."""
+        """The journal's id of the last stored message that will be flagged redelivered, if there
+        is one. Those before it will be too.
+        """
         if not self.durable:
             return []
-        returned = [message.stored for _, message in self.returned if message.stored]
-        return returned + (self.backlog.delivered() if self.backlog is not None else [])
+        waiting = [message.stored for _, message in self.returned]
+        if self.backlog is not None:
+            waiting += self.backlog.first(self.backlog.delivered)
+        last = max((stored for stored in waiting if stored < FIRST_PAGED_ID), default=0)
+        return [last] if last else []
 
 
 def owns(line: Line, message: Message) -> bool:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _PAGED_OUT_TO = 0.7
 _ALARM_AT = 4 / 3
+_AT_ONCE = 4
+"""How many queues are paged out in one turn."""
 
 
 class MemoryBudget:
@@ -27,6 +29,8 @@ class MemoryBudget:
     def __init__(self, broker: "Broker"):
         self._broker = broker
         self._checked_at = 0
+        self.again = False
+        """Whether there is more to page out than was done at once."""
         self.budget_bytes = 0
         self.published_bytes = 0
         """Bytes of messages published since the broker started."""
@@ -34,7 +38,7 @@ class MemoryBudget:
     @property
     def is_due(self) -> bool:
         """Whether so much has come in that it is time to look."""
-        return self.published_bytes - self._checked_at > self.budget_bytes >> 4 > 0
+        return self.again or self.published_bytes - self._checked_at > self.budget_bytes >> 4 > 0
 
     def look(self) -> None:
         """Page out and raise or clear the alarm, as memory asks for."""
@@ -42,18 +46,21 @@ class MemoryBudget:
         broker = self._broker
         queues = [queue for vhost in broker.vhosts.values() for queue in vhost.queues.values()]
         used = sum(queue.memory_bytes for queue in queues)
-        if broker.journal is None:
-            limit = self.budget_bytes
-        else:
-            limit = int(self.budget_bytes * _ALARM_AT)
-            if used > self.budget_bytes:
+        limit = self.budget_bytes
+        self.again = False
+        if broker.journal is not None:
+            limit = int(limit * _ALARM_AT)
+            if 0 < self.budget_bytes < used:
                 used -= self._page_out(queues, used)
+                self.again = used > self.budget_bytes * _PAGED_OUT_TO
         broker.alarms.set(Alarm.MEMORY, 0 < limit < used + self._unsettled_bytes())
 
     def _page_out(self, queues: "list[Queue]", used: int) -> int:
-        """Page out the longest queues until little enough is left; return how much went."""
+        """Page out of the longest queues until little enough is left, but not for long; return how
+        much went.
+        """
         gone = 0
-        for queue in sorted(queues, key=lambda queue: queue.memory_bytes, reverse=True):
+        for queue in sorted(queues, key=lambda queue: queue.memory_bytes, reverse=True)[:_AT_ONCE]:
             if used - gone <= self.budget_bytes * _PAGED_OUT_TO:
                 break
             before = queue.memory_bytes

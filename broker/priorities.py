@@ -7,10 +7,10 @@ the highest priority that there is (https://www.rabbitmq.com/docs/priority).
 """
 
 from array import array
+from collections.abc import Container
 from typing import Any
 
 from ..amqp.content import PRIORITY, Properties
-from .backlog import Backlog
 from .line import Line
 from .message import Message
 from .queue import Queue
@@ -87,18 +87,18 @@ class PriorityQueue(Queue):
         for level in self._levels.values():
             level.clear()
 
-    def restore(self, backlog: Backlog) -> None:
+    def restore(self, ids: "array[int]", delivered: Container[int]) -> None:
         """Take over messages from before a restart: each is read, for only it knows its
         priority.
         """
         lines: dict[_Level, array[int]] = {}
-        for message in self.all_of(backlog):
+        for message in self.all_of(ids):
             lines.setdefault(self._level(message), array("Q")).append(message.stored)
             self.notice(message)
             if self.features is not None:
                 self.features.gained(message)
-        for level, ids in lines.items():
-            level.restore(Backlog(ids, {each for each in ids if backlog.was_delivered(each)}))
+        for level, its_ids in lines.items():
+            level.restore(its_ids, delivered)
         self.look()
 
     def page_out(self) -> None:
@@ -107,7 +107,8 @@ class PriorityQueue(Queue):
 
     @property
     def memory_bytes(self) -> int:
-        return sum(len(level.ready) for level in self._levels.values()) * self.mean_bytes
+        held = sum(len(level.ready) + len(level.returned) for level in self._levels.values())
+        return held * self.mean_bytes
 
     def delivered_before(self) -> list[int]:
         return [stored for level in self._levels.values() for stored in level.delivered_before()]

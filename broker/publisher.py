@@ -34,7 +34,7 @@ from ..amqp.frames import (
 )
 from .assembly import ContentAssembly
 from .confirms import Confirms
-from .intake import MESSAGE_OVERHEAD_BYTES, owners_of
+from .intake import owners_of
 from .message import Message
 from .property_kinds import PERSISTENT, SPECIAL
 from .queue import Queue
@@ -208,10 +208,10 @@ class Publisher:
         self.last_queues = route.queues
         if not batch:
             return
-        mean_bytes = len(batch[0].content) + MESSAGE_OVERHEAD_BYTES
+        content_bytes = len(batch[0].content)
         for queue in route.queues:
             queue.ready.extend(batch)
-            queue.mean_bytes = mean_bytes
+            queue.seen(content_bytes)
             if not queue.dirty:
                 queue.mark_dirty(queue)
         if self.confirms is not None:

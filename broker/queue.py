@@ -8,13 +8,13 @@ Consumers that can take a message stand in a rotation. One that has no credit le
 connection has too much to send, leaves it until `wake` puts it back.
 """
 
+from array import array
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import TYPE_CHECKING
 
 from ..amqp.errors import AccessRefused
 from ..amqp.fields import Table
-from .backlog import Backlog
 from .consumer_priorities import PriorityRotation
 from .death import Reason
 from .expiry import Expiry
@@ -186,11 +186,11 @@ class Queue(Line):
         if not self.dirty:
             self.mark_dirty(self)
 
-    def restore(self, backlog: Backlog) -> None:
+    def restore(self, ids: "array[int]", delivered: Container[int]) -> None:
         """Take over messages from before a restart; the first one may have to expire."""
         if self.features is not None and self.features.counts_bytes:
-            self.features.restored(self.all_of(backlog))
-        super().restore(backlog)
+            self.features.restored(self.all_of(ids))
+        super().restore(ids, delivered)
         self.look()
 
     def _load_more(self) -> bool:
@@ -296,12 +296,12 @@ class Queue(Line):
             if not left:
                 return True
             consumer = rotation[0]
-            share = left if len(rotation) == 1 else 1
-            consumer.deliver(share)
-            left -= share
             if not consumer.can_take():
                 rotation.popleft()
                 consumer.leave_rotation()
-            else:
-                rotation.rotate(-1)
+                continue
+            share = left if len(rotation) == 1 else 1
+            consumer.deliver(share)
+            left -= share
+            rotation.rotate(-1)
         return False
