@@ -55,7 +55,7 @@ class _Scene:
     def __init__(self, chance: Random):
         self.chance = chance
         self.actions: list[Action] = []
-        crashes, faults = chance.choice((0, 1, 3)), chance.choice((0, 0, 1))
+        crashes, faults = chance.choice((0, 2, 5)), chance.choice((0, 0, 1))
         self._kinds: dict[Callable[[], None], int] = {
             self._publish: chance.choice((10, 30)),
             self._commit: chance.choice((3, 10)),

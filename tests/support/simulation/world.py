@@ -167,7 +167,7 @@ class World(FakeServer):
 
     def lose_power(self, chance: random.Random) -> None:
         """From now on the disk is what a power loss has left of it."""
-        self.disk = self.disk.crash(chance.randrange)
+        self.disk = self.disk.crash(chance.randrange, sector=chance.choice((32, 512)))
 
     def fail_after(self, operations: int, error: Callable[[], Exception], *kinds: str) -> None:
         """Let the disk fail once, at its n-th operation of these kinds, else of all but reads."""
