@@ -150,6 +150,13 @@ class Broker:
         if self.memory.is_due:
             self.memory.look()
 
+    @property
+    def wants_turn(self) -> bool:
+        """Whether there is something to do, besides deliveries, that should not wait for whatever
+        starts the next turn.
+        """
+        return bool(self._later or self.confirming or self.touched or self.memory.again)
+
     def take_touched(self) -> "list[Connection]":
         """The connections that the edge must look after now."""
         touched, self.touched = self.touched, []

@@ -174,7 +174,7 @@ class Server:
         if broker.dirty:
             self._put_off.extend(broker.dirty)
             broker.dirty.clear()
-        if self._put_off or broker.touched or broker.memory.again:
+        if self._put_off or broker.wants_turn:
             self._work.set()
 
     async def pump(self) -> None:

@@ -133,6 +133,11 @@ class RawClient:
         return method
 
     async def _delivered(self, deliver: BasicDeliver) -> Delivery:
+        body = await self.content()
+        return Delivery(deliver.delivery_tag, deliver.redelivered, deliver.routing_key, body)
+
+    async def content(self) -> bytes:
+        """The body of the message whose method has come."""
         header = await self.receive()
         assert header.kind == HEADER, header
         (left,) = struct.unpack_from(">Q", header.payload, 4)
@@ -142,9 +147,7 @@ class RawClient:
             assert part.kind == BODY, part
             parts.append(part.payload)
             left -= len(part.payload)
-        return Delivery(
-            deliver.delivery_tag, deliver.redelivered, deliver.routing_key, b"".join(parts)
-        )
+        return b"".join(parts)
 
     async def read_to_end(self) -> bytes:
         """Everything up to the broker's hanging up, by FIN or RST."""
