@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
+import pytest
+
 from fake_client import FakeServer
 from leveret.broker import line as line_module
 from leveret.broker import queue as queue_module
@@ -196,10 +198,9 @@ def body_of(number: int, size: int) -> bytes:
 @contextmanager
 def small_scale() -> Generator[None, None, None]:
     """Make everything small that is large for speed's sake, so that a few messages reach it."""
-    before = line_module.LOADED_MESSAGES, queue_module.BATCH_MESSAGES, log_module.BLOCK_BYTES
-    line_module.LOADED_MESSAGES, queue_module.BATCH_MESSAGES = 3, 4
-    log_module.BLOCK_BYTES = 256
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(line_module, "LOADED_MESSAGES", 3)
+        patch.setattr(line_module, "PAGED_MESSAGES", 4)
+        patch.setattr(queue_module, "BATCH_MESSAGES", 4)
+        patch.setattr(log_module, "BLOCK_BYTES", 256)
         yield
-    finally:
-        line_module.LOADED_MESSAGES, queue_module.BATCH_MESSAGES, log_module.BLOCK_BYTES = before
