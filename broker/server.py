@@ -137,6 +137,7 @@ class Server:
         self._work = trio.Event()
         self._put_off: deque[Queue] = deque()
         """Dirty queues that wait for the pump."""
+        self._stopping = False
         self._gone = trio.Event()
 
     def start(self, listeners: Iterable[trio.SocketListener]) -> None:
@@ -319,6 +320,9 @@ class Server:
 
     async def _serve(self, accepted: trio.socket.SocketType) -> None:
         sock = socket.socket(fileno=accepted.detach())
+        if self._stopping:
+            sock.close()
+            return
         try:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -342,7 +346,7 @@ class Server:
         error = ConnectionForced(
             "broker forced connection closure with reason 'shutdown'", at=(0, 0)
         )
-        self._gone = trio.Event()
+        self._stopping, self._gone = True, trio.Event()
         for connection in list(self.broker.connections):
             connection.shut(error)
         self.end_turn()

@@ -9,7 +9,7 @@ from trio.testing import MockClock
 
 from leveret.amqp.frames import PROTOCOL_HEADER
 from leveret.amqp.methods import ConnectionStart
-from raw_client import RawClient
+from raw_client import RawClient, connected
 from running_server import PATIENCE_S, RunningServer, running_server
 
 pytestmark = pytest.mark.trio
@@ -63,6 +63,14 @@ async def connected_pair() -> tuple[trio.socket.SocketType, trio.socket.SocketTy
         await ours.connect(listener.getsockname())
         theirs, _ = await listener.accept()
     return ours, theirs
+
+
+async def test_who_comes_while_the_broker_stops_does_not_hold_it_up() -> None:
+    async with running_server() as running:
+        await running.server.close_connections()
+        async with connected(running.port) as client:
+            with trio.fail_after(8):  # sooner than the handshake's time is over
+                assert await client.read_to_end() == b""
 
 
 @pytest.mark.parametrize("number", [errno.ECONNABORTED, errno.EMFILE, errno.ENETDOWN, errno.EPERM])
