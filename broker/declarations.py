@@ -35,13 +35,13 @@ def _name(text: str) -> str:
     return text.translate(_WITHOUT_LINE_BREAKS)
 
 
-def _answer(channel: Channel, nowait: bool, reply: Method) -> None:
-    """Reply unless that is not wanted; not before what is durable about it is on disk."""
+def _answer(channel: Channel, nowait: bool, reply: Method, *, durable: bool = False) -> None:
+    """Reply unless that is not wanted; if it is about something durable, once that is on disk."""
     if nowait:
         return
     connection = channel.connection
     position = connection.broker.definitions.position
-    if position > connection.broker.durable:
+    if durable and position > connection.broker.durable:
         connection.hold(method_frame(channel.number, reply), position)
     else:
         channel.send(reply)
@@ -58,14 +58,14 @@ def exchange_declare(channel: Channel, call: ExchangeDeclare) -> None:
         vhost.check_exchange_type(call.type)
     vhost.check_not_default(name)
     if call.passive:
-        vhost.exchange(name)
+        exchange = vhost.exchange(name)
     else:
         permissions.check(Right.CONFIGURE, "exchange", name)
         alternate = call.arguments.get("alternate-exchange")
         if name not in vhost.exchanges and alternate is not None and alternate.tag == "S":
             permissions.check(Right.READ, "exchange", name)
             permissions.check(Right.WRITE, "exchange", alternate.text)
-        vhost.declare_exchange(
+        exchange = vhost.declare_exchange(
             name,
             call.type,
             durable=call.durable,
@@ -73,7 +73,8 @@ def exchange_declare(channel: Channel, call: ExchangeDeclare) -> None:
             internal=call.internal,
             arguments=call.arguments,
         )
-    _answer(channel, call.nowait, ExchangeDeclareOk())
+    durable = exchange.durable and not call.passive
+    _answer(channel, call.nowait, ExchangeDeclareOk(), durable=durable)
 
 
 def exchange_delete(channel: Channel, call: ExchangeDelete) -> None:
@@ -81,18 +82,20 @@ def exchange_delete(channel: Channel, call: ExchangeDelete) -> None:
     name, vhost = _name(call.exchange), channel.connection.vhost
     vhost.check_not_default(name)
     channel.connection.permissions.check(Right.CONFIGURE, "exchange", name)
+    exchange = vhost.exchanges.get(name)
     vhost.delete_exchange(name, if_unused=call.if_unused)
-    _answer(channel, call.nowait, ExchangeDeleteOk())
+    durable = exchange is not None and exchange.durable
+    _answer(channel, call.nowait, ExchangeDeleteOk(), durable=durable)
 
 
 def exchange_bind(channel: Channel, call: ExchangeBind) -> None:
     """exchange.bind: messages go on from the source to the destination."""
     vhost = channel.connection.vhost
-    destination, source = _exchange_pair(channel, call)
-    vhost.bind(
-        vhost.exchange(source), vhost.exchange(destination), call.routing_key, call.arguments
-    )
-    _answer(channel, call.nowait, ExchangeBindOk())
+    destination_name, source_name = _exchange_pair(channel, call)
+    source, destination = vhost.exchange(source_name), vhost.exchange(destination_name)
+    vhost.bind(source, destination, call.routing_key, call.arguments)
+    durable = source.durable and destination.durable
+    _answer(channel, call.nowait, ExchangeBindOk(), durable=durable)
 
 
 def exchange_unbind(channel: Channel, call: ExchangeUnbind) -> None:
@@ -100,9 +103,11 @@ def exchange_unbind(channel: Channel, call: ExchangeUnbind) -> None:
     vhost = channel.connection.vhost
     destination_name, source_name = _exchange_pair(channel, call)
     destination, source = vhost.exchanges.get(destination_name), vhost.exchanges.get(source_name)
+    durable = False
     if destination is not None and source is not None:
         vhost.unbind(source, destination, call.routing_key, call.arguments)
-    _answer(channel, call.nowait, ExchangeUnbindOk())
+        durable = source.durable and destination.durable
+    _answer(channel, call.nowait, ExchangeUnbindOk(), durable=durable)
 
 
 def _exchange_pair(channel: Channel, call: ExchangeBind | ExchangeUnbind) -> tuple[str, str]:
@@ -146,7 +151,8 @@ def queue_declare(channel: Channel, call: QueueDeclare) -> None:
     queue.catch_up()
     channel.last_declared_queue = name
     reply = QueueDeclareOk(name, queue.message_count, len(queue.consumers))
-    return _answer(channel, call.nowait, reply)
+    durable = queue.durable and not call.passive
+    return _answer(channel, call.nowait, reply, durable=durable)
 
 
 def _check_dead_letter_rights(channel: Channel, name: str, call: QueueDeclare) -> None:
@@ -174,7 +180,7 @@ def queue_bind(channel: Channel, call: QueueBind) -> None:
     exchange = vhost.exchange(exchange_name)
     queue = vhost.queue(name, connection)
     vhost.bind(exchange, queue, key, call.arguments)
-    _answer(channel, call.nowait, QueueBindOk())
+    _answer(channel, call.nowait, QueueBindOk(), durable=exchange.durable and queue.durable)
 
 
 def queue_unbind(channel: Channel, call: QueueUnbind) -> None:
@@ -182,9 +188,11 @@ def queue_unbind(channel: Channel, call: QueueUnbind) -> None:
     vhost = channel.connection.vhost
     name, key, exchange_name = _binding_names(channel, call)
     queue, exchange = vhost.queues.get(name), vhost.exchanges.get(exchange_name)
+    durable = False
     if queue is not None and exchange is not None and exchange.has(queue, key, call.arguments):
         vhost.unbind(exchange, vhost.queue(name, channel.connection), key, call.arguments)
-    _answer(channel, False, QueueUnbindOk())
+        durable = exchange.durable and queue.durable
+    _answer(channel, False, QueueUnbindOk(), durable=durable)
 
 
 def _binding_names(channel: Channel, call: QueueBind | QueueUnbind) -> tuple[str, str, str]:
@@ -214,8 +222,9 @@ def queue_delete(channel: Channel, call: QueueDelete) -> None:
     connection, vhost = channel.connection, channel.connection.vhost
     name = channel.queue_name(_name(call.queue))
     connection.permissions.check(Right.CONFIGURE, "queue", name)
-    count = 0
+    count, durable = 0, False
     if name in vhost.queues:
         queue = vhost.queue(name, connection)
         count = vhost.delete_queue(queue, if_unused=call.if_unused, if_empty=call.if_empty)
-    _answer(channel, call.nowait, QueueDeleteOk(count))
+        durable = queue.durable
+    _answer(channel, call.nowait, QueueDeleteOk(count), durable=durable)
