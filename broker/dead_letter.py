@@ -13,7 +13,7 @@ in the middle of anything when messages die in it.
 from typing import TYPE_CHECKING
 
 from ..amqp.basic import split_address
-from ..amqp.fields import Table
+from ..amqp.content import Properties
 from ..amqp.methods import shortstr
 from .death import Death, Reason, goes_in_circles, properties_after
 from .intake import Intake
@@ -64,7 +64,7 @@ class DeadLetters:
             return
         properties = message.properties
         source, routing_key = split_address(message.address)
-        keys = (routing_key, *_copied(properties.headers()))
+        keys = (routing_key, *_copied(properties))
         death = Death(self._queue.name, reason, self._intake.timers.wall_ms // 1000, source, keys)
         blind = message.notes.bcc if message.notes is not None else ()
         if self.routing_key is not None:
@@ -80,15 +80,17 @@ class DeadLetters:
         )
         letter.replace_properties(properties_after(death, properties))
         queues = self._vhost.route(exchange, (*keys, *blind), letter) or {}
-        if reason is not Reason.REJECTED:
+        if queues and reason is not Reason.REJECTED:
             headers = letter.properties.headers()
             queues = [queue for queue in queues if not goes_in_circles(queue.name, headers)]
         self._intake.put(letter, tuple(queues))
 
 
-def _copied(headers: Table) -> list[str]:
+def _copied(properties: Properties) -> list[str]:
     """The routing keys of a CC header."""
-    field = headers.get("CC")
+    if b"\x02CC" not in properties.raw:
+        return []
+    field = properties.headers().get("CC")
     if field is None or not isinstance(field.value, list):
         return []
     return [item.text for item in field.value if item.tag == "S"]

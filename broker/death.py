@@ -9,6 +9,7 @@ by byte, but `expiration`, which would strike again.
 import struct
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 from ..amqp.content import EXPIRATION, HEADERS, Properties, header_entries
 from ..amqp.fields import Field, Table, check_field, decode_table, encode_field
@@ -16,6 +17,7 @@ from ..amqp.methods import shortstr
 
 _SIZE = struct.Struct(">I")
 _ARRAY, _TABLE = ord("A"), ord("F")
+_NO_DEATHS = encode_field(Field("A", []))
 _FIELDS = (
     "original-expiration",
     "count",
@@ -63,10 +65,12 @@ def properties_after(death: Death, properties: Properties) -> bytes:
             history = properties.raw[start + 1 + len("x-death") : end]
         elif name not in told:
             kept.append(properties.raw[start:end])
-    kept.append(_entry("x-death", _with_death(death, history, properties.text(EXPIRATION))))
+    expiration = properties.text(EXPIRATION)
     if history is None:
-        kept += _told("first", death)
-    kept += _told("last", death)
+        kept.append(_first_death(death, expiration))
+    else:
+        kept.append(_entry("x-death", _with_death(death, history, expiration)))
+        kept += _told("last", death)
     content = b"".join(kept)
     return properties.replaced({EXPIRATION: None, HEADERS: _SIZE.pack(len(content)) + content})
 
@@ -89,11 +93,18 @@ def goes_in_circles(queue: str, headers: Table) -> bool:
     return False
 
 
-def _with_death(death: Death, history: bytes | None, expiration: str | None) -> bytes:
+@lru_cache(maxsize=256)
+def _first_death(death: Death, expiration: str | None) -> bytes:
+    """All header entries about a first death: the same for all messages that died like that."""
+    history = _entry("x-death", _with_death(death, _NO_DEATHS, expiration))
+    return b"".join([history, *_told("first", death), *_told("last", death)])
+
+
+def _with_death(death: Death, history: bytes, expiration: str | None) -> bytes:
     """The field x-death (tag and value) with one more death in it."""
     others: list[bytes] = []
     earlier: bytes | None = None
-    for item in [] if history is None else _items(history):
+    for item in _items(history):
         if earlier is None and _key_of(item) == death.key:
             earlier = item
         else:

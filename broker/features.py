@@ -1,9 +1,9 @@
 """What some queues do beyond keeping messages in order and handing them out.
 
 A queue without such features has no `Features` and pays one test per turn. Where messages can
-expire or have priorities, or where their bytes are counted, the queue does not deliver in bulk: each message is looked at
-before it goes to a consumer. Every feature is an object of its own; here they meet, in the order in
-which they act: deliver, drop what has expired, drop what is too much.
+expire or have priorities, or where their bytes are counted, the queue does not deliver in bulk:
+each message is looked at before it goes to a consumer. Every feature is an object of its own; here
+they meet, in the order in which they act: deliver, drop what has expired, drop what is too much.
 """
 
 from collections.abc import Iterable

@@ -153,7 +153,9 @@ class Queue(Line):
         is none.
         """
         self.catch_up()
-        return self.pop()
+        taken = self.pop()
+        self.catch_up()
+        return taken
 
     def pop(self) -> tuple[Message, bool] | None:
         """The same, whatever it is that is done with it."""

@@ -83,6 +83,7 @@ def test_short_lived_message_behind_a_long_lived_one_is_counted_until_it_is_at_t
     assert client.ready_in("q") == 2
     delivery = client.get(no_ack=True)
     assert delivery.body == b"long"
+    assert delivery.call.message_count == 0
     client.get_nothing()
 
 
