@@ -99,6 +99,11 @@ class Broker:
         """Have a call made at the end of the turn, after what is going on now."""
         self._later.append(call)
 
+    def do_postponed(self) -> None:
+        """Make the calls that were put off with `later`."""
+        while self._later:
+            self._later.popleft()()
+
     def when_durable(self, position: int, call: Callable[[], None]) -> None:
         """Have a call made once the journal is on disk up to `position`, the highest asked for
         yet.
@@ -139,8 +144,7 @@ class Broker:
         """
         unfinished: list[Queue] = []
         while self._later or self.confirming or self.dirty:
-            while self._later:
-                self._later.popleft()()
+            self.do_postponed()
             publishers, self.confirming = self.confirming, []
             for publisher in publishers:
                 publisher.send_confirms()

@@ -45,6 +45,7 @@ class Transaction:
                 complete &= channel.publisher.deliver(message, live, mandatory)
             for deliveries, outcome in settled:
                 channel.settle(list(deliveries.values()), outcome)
+            broker.do_postponed()  # dead letters belong to the commit
         return complete
 
     def rollback(self, channel: "Channel") -> None:
