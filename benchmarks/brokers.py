@@ -14,9 +14,10 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Self
 
-import wire
 from client import BrokerError
 from measure import Processes, process_name, process_tree
+
+import wire
 
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 60.0

@@ -7,8 +7,9 @@ and its delivery tag must then equal the count.
 
 from struct import unpack_from
 
-import wire
 from client import CHANNEL, BrokerError, Connection
+
+import wire
 from wire import Delivery
 
 READ_BYTES = 1 << 20

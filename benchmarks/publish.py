@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
-import wire
 from client import CHANNEL, BrokerError, Connection
 from measure import Latencies
+
+import wire
 
 SEND_BYTES = 1 << 18
 

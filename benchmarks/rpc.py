@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from struct import Struct
 from time import perf_counter
 
-import wire
 from client import CHANNEL, BrokerError, Connection
 from consume import READ_BYTES, Consumer, read_probe
 from loop import Loop
@@ -16,6 +15,8 @@ from measure import Interval, Latencies, Result, result
 from publish import Publisher, block
 from target import Target
 from topology import numbered, queues
+
+import wire
 
 REPLY_TO = "amq.rabbitmq.reply-to"
 BODY_BYTES = 100

@@ -20,10 +20,10 @@ LOADED_BYTES = 1 << 20
 """How many messages of a backlog are read at once, and about how many bytes."""
 
 PAGED_MESSAGES = 20_000
+"""How many messages are paged out at once."""
+
 MESSAGE_OVERHEAD_BYTES = 200
 """About what a queued message takes beside its content."""
-
-"""How many messages of a backlog are read at once."""
 
 
 class Store(Protocol):
@@ -138,7 +138,7 @@ class Line:
         if backlog is None:
             return False
         assert self.store is not None
-        ids = backlog.first(min(most, self._held_messages()))
+        ids = backlog.first(min(most, self.held_messages()))
         messages, delivered = self.store.load(ids), backlog.delivered
         backlog.drop(len(ids))
         for place, message in enumerate(messages):
@@ -162,7 +162,7 @@ class Line:
 
         They go from the end, at most `PAGED_MESSAGES` at a time.
         """
-        excess = len(self.returned) + len(self.ready) - self._held_messages()
+        excess = len(self.returned) + len(self.ready) - self.held_messages()
         if excess <= 0:
             return
         if self.backlog is None:
@@ -177,7 +177,7 @@ class Line:
             del self.returned[-delivered:]
         self.backlog.put_before([self._stored(message) for message in reversed(paged)], delivered)
 
-    def _held_messages(self) -> int:
+    def held_messages(self) -> int:
         """How many messages it has in memory while it has a backlog."""
         return max(1, min(LOADED_MESSAGES, LOADED_BYTES // max(self.mean_bytes, 1)))
 

@@ -51,21 +51,23 @@ class MemoryBudget:
         if broker.journal is not None:
             limit = int(limit * _ALARM_AT)
             if 0 < self.budget_bytes < used:
-                used -= self._page_out(queues, used)
-                self.again = used > self.budget_bytes * _PAGED_OUT_TO
+                gone = self._page_out(queues, used)
+                used -= gone
+                self.again = gone > 0 and used > self.budget_bytes * _PAGED_OUT_TO
         broker.alarms.set(Alarm.MEMORY, 0 < limit < used + self._unsettled_bytes())
 
     def _page_out(self, queues: "list[Queue]", used: int) -> int:
         """Page out of the longest queues until little enough is left, but not for long; return how
         much went.
         """
-        gone = 0
-        for queue in sorted(queues, key=lambda queue: queue.memory_bytes, reverse=True)[:_AT_ONCE]:
-            if used - gone <= self.budget_bytes * _PAGED_OUT_TO:
+        gone = shorter = 0
+        for queue in sorted(queues, key=lambda queue: queue.memory_bytes, reverse=True):
+            if shorter == _AT_ONCE or used - gone <= self.budget_bytes * _PAGED_OUT_TO:
                 break
             before = queue.memory_bytes
             queue.page_out()
             gone += before - queue.memory_bytes
+            shorter += queue.memory_bytes < before
         return gone
 
     def _unsettled_bytes(self) -> int:

@@ -30,6 +30,12 @@ class _Level(Line):
     def notice(self, message: Message) -> None:
         self._queue.notice(message)
 
+    def seen(self, content_bytes: int) -> None:
+        self._queue.seen(content_bytes)
+
+    def held_messages(self) -> int:
+        return self._queue.held_messages()
+
 
 class PriorityQueue(Queue):
     """A queue that is a line of messages for each priority in use."""

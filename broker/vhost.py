@@ -18,6 +18,7 @@ from ..amqp.errors import (
 from ..amqp.fields import Field, Table
 from .binding import Binding
 from .dead_letter import DeadLetters
+from .equivalence import check_equivalent_exchange, check_equivalent_queue
 from .exchange import Exchange
 from .exchanges import EXCHANGE_TYPES, DefaultExchange
 from .expiry import Expiry
@@ -29,7 +30,8 @@ from .line import Store
 from .message import Message
 from .priorities import PriorityQueue
 from .queue import Queue
-from .queue_arguments import check_equivalent_arguments, check_queue_arguments, difference
+from .queue_arguments import check_queue_arguments
+from .routing import route
 from .single_active import SingleActive
 
 if TYPE_CHECKING:
@@ -157,9 +159,7 @@ class VirtualHost:
         exchange_class = self.check_exchange_type(kind)
         current = self.exchanges.get(name)
         if current is not None:
-            self._check_equivalent_exchange(
-                current, kind, durable, auto_delete, internal, arguments
-            )
+            check_equivalent_exchange(current, kind, durable, auto_delete, internal, arguments)
             return current
         if name.startswith("amq."):
             raise AccessRefused(f"exchange name '{name}' contains reserved prefix 'amq.*'")
@@ -201,32 +201,6 @@ class VirtualHost:
         )
         self.epoch += 1
         return exchange
-
-    def _check_equivalent_exchange(
-        self,
-        current: Exchange,
-        kind: str,
-        durable: bool,
-        auto_delete: bool,
-        internal: bool,
-        arguments: Table,
-    ) -> None:
-        for attribute, received, existing in (
-            ("type", kind, current.type),
-            ("durable", _word(durable), _word(current.durable)),
-            ("auto_delete", _word(auto_delete), _word(current.auto_delete)),
-            ("internal", _word(internal), _word(current.internal)),
-        ):
-            if received != existing:
-                raise PreconditionFailed(
-                    f"inequivalent arg '{attribute}' for {current!r}:"
-                    f" received '{received}' but current is '{existing}'"
-                )
-        new, old = (table.get("alternate-exchange") for table in (arguments, current.arguments))
-        if (old and old.value) != (new and new.value):
-            raise PreconditionFailed(
-                f"inequivalent arg 'alternate-exchange' for {current!r}: {difference(old, new)}"
-            )
 
     def delete_exchange(self, name: str, *, if_unused: bool = False) -> None:
         """Delete an exchange and its bindings; one that is not there is fine.
@@ -283,7 +257,9 @@ class VirtualHost:
             raise AccessRefused(f"queue name '{name}' contains reserved prefix 'amq.*'")
         current = self.queues.get(name)
         if current is not None:
-            self._check_equivalent_queue(current, durable, auto_delete, owner, arguments)
+            if current.exclusive_owner is not owner:
+                raise self._locked(current)
+            check_equivalent_queue(current, durable, auto_delete, arguments)
             return current
         check_queue_arguments(arguments, f"queue '{name}' in vhost '{self.name}'")
         number = self._definitions.next_queue_number()
@@ -341,27 +317,6 @@ class VirtualHost:
             queue.single_active = SingleActive()
         if exchange is not None:
             queue.dead_letters = DeadLetters(queue, self, self._intake, exchange, routing_key)
-
-    def _check_equivalent_queue(
-        self,
-        current: Queue,
-        durable: bool,
-        auto_delete: bool,
-        owner: "Connection | None",
-        arguments: Table,
-    ) -> None:
-        if current.exclusive_owner is not owner:
-            raise self._locked(current)
-        for attribute, received, existing in (
-            ("durable", durable, current.durable),
-            ("auto_delete", auto_delete, current.auto_delete),
-        ):
-            if received != existing:
-                raise PreconditionFailed(
-                    f"inequivalent arg '{attribute}' for {current!r}:"
-                    f" received '{_word(received)}' but current is '{_word(existing)}'"
-                )
-        check_equivalent_arguments(current.arguments, arguments, repr(current))
 
     def delete_queue(self, queue: Queue, *, if_unused: bool = False, if_empty: bool = False) -> int:
         """Delete a queue; its consumers are told. Returns how many ready messages it held.
@@ -472,30 +427,9 @@ class VirtualHost:
         Without a message the answer must follow from the keys alone: None is returned if an
         exchange on the way has to see each message.
         """
-        queues: dict[Queue, None] = {}
-        seen = {exchange}
-        work = [exchange]
-        while work:
-            current = work.pop()
-            if message is None and current.routes_each_message:
-                return None
-            matched = list(current.match(routing_keys, message))
-            if not matched and current.alternate is not None:
-                alternate = self.exchanges.get(current.alternate)
-                matched = [] if alternate is None else [alternate]
-            for destination in matched:
-                if isinstance(destination, Queue):
-                    queues[destination] = None
-                elif destination not in seen:
-                    seen.add(destination)
-                    work.append(destination)
-        return queues
+        return route(self.exchanges, exchange, routing_keys, message)
 
 
 def _useless(sources: list[Exchange]) -> list[Exchange]:
     """Of exchanges that have lost a binding, the auto-delete ones that have no other."""
     return [source for source in sources if source.auto_delete and not source.bindings]
-
-
-def _word(value: bool) -> str:
-    return "true" if value else "false"
