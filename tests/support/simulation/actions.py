@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-QUEUES = ("d0", "d1", "t0", "a0", "x")
-"""Two durable, a transient, an auto-delete one; `x` stands for each client's own exclusive one."""
+QUEUES = ("d0", "d1", "t0", "a0", "x", "p0")
+"""Two durable, a transient, an auto-delete, one with priorities; `x` stands for each client's own
+exclusive one.
+"""
 _EXCHANGE_NAMES = ("direct", "fanout", "fleeting", "vanishing")
 CLIENTS = 3
 CHANNELS = 2
@@ -121,7 +123,7 @@ class _Scene:
         )
 
     def _queue(self) -> int:
-        return self.chance.choice((0, 0, 0, 0, 1, 1, 2, 2, 3, 4))
+        return self.chance.choice((0, 0, 0, 0, 1, 1, 2, 2, 3, 4, 5, 5))
 
     def _exchange(self) -> int:
         return self._below(len(_EXCHANGE_NAMES))
@@ -132,6 +134,7 @@ class _Scene:
             exchange=self.chance.choice((-1, -1, -1, self._exchange())),
             queue=self._queue(),
             persistent=self.chance.choice((0, 1, 1, 2)),
+            priority=self.chance.choice((0, 0, 1, 3, 9)),
             mandatory=int(self.chance.random() < 0.2),
             count=self.chance.choice((1, 1, 2, 5, 12)),
             size=self.chance.choice((8, 8, 60, 60, 300, 300, 5000)),

@@ -9,7 +9,7 @@ from pamqp.commands import Basic, Channel, Tx
 from fake_client import Received, shown
 
 from .stage import Command, SimulatedClient, Stage
-from .things import Expected, MChannel, MQueue, Refused, Violation
+from .things import Entry, Expected, MChannel, MQueue, Refused, Violation
 from .world import number_of
 
 
@@ -174,16 +174,16 @@ class Comparison:
         for queue, n in taken.items():
             due[queue] = {entry.body: entry for entry in queue.ready[:n]}
             del queue.ready[:n]
-        last: dict[str, int] = {}
+        last: dict[str, Entry] = {}
         for channel, got in delivered:
             consumer = channel.consumers[got.call.consumer_tag]
             body = number_of(got.body)
             entry = due[consumer.queue].pop(body, None)
             if entry is None:
                 raise Violation(f"order: {body} delivered from {consumer.queue.name}, not its turn")
-            if last.get(consumer.tag, 0) > entry.place:
+            if consumer.tag in last and entry < last[consumer.tag]:
                 raise Violation(f"order: {body} delivered from {consumer.queue.name} too late")
-            last[consumer.tag] = entry.place
+            last[consumer.tag] = entry
             if got.call.redelivered != entry.redelivered:
                 raise Violation(f"redelivered: {body} has {got.call.redelivered}")
             if not consumer.has_credit():

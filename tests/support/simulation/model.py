@@ -13,6 +13,7 @@ from pamqp.commands import Basic, Channel, Confirm, Exchange, Queue, Tx
 
 from .things import (
     EXCHANGES,
+    MAX_PRIORITIES,
     BindingKey,
     Commit,
     Delivery,
@@ -115,12 +116,24 @@ class Model:
     # --- messages -----------------------------------------------------------------------------
 
     def _enqueue(
-        self, body: int, persistent: bool, queues: Iterable[MQueue], commit: Commit | None = None
+        self,
+        body: int,
+        persistent: bool,
+        priority: int,
+        queues: Iterable[MQueue],
+        commit: Commit | None = None,
     ) -> bool:
         """Whether the disk is to have it."""
         on_disk = False
         for queue in queues:
-            entry = Entry(body, self.next_place(), persistent, self.batch, published_by=commit)
+            entry = Entry(
+                body,
+                self.next_place(),
+                persistent,
+                self.batch,
+                min(priority, queue.max_priority),
+                published_by=commit,
+            )
             insort(queue.ready, entry)
             if persistent and queue.durable:
                 on_disk = True
@@ -208,7 +221,7 @@ class Model:
     ) -> list[Expected]:
         found = self.queues.get(queue)
         if found is None:
-            durable = kind in ("durable", "auto-delete")
+            durable = kind in ("durable", "auto-delete", "priority")
             number = self.queue_number(queue)
             for other in self.incarnations:
                 if other.number == number:
@@ -220,6 +233,7 @@ class Model:
                 kind == "auto-delete",
                 channel.client if kind == "exclusive" else None,
                 self.batch,
+                max_priority=MAX_PRIORITIES.get(queue, 0),
             )
             self.incarnations.append(found)
         values = {
@@ -294,15 +308,15 @@ class Model:
         key: str,
         body: int,
         persistent: bool,
+        priority: int,
         mandatory: bool,
-        size: int,
     ) -> list[Expected]:
         self._check_exchange(exchange)
         queues = self.route(exchange, key)
         if channel.mode == "tx":
-            channel.tx_published.append((body, persistent, queues, mandatory))
+            channel.tx_published.append((body, persistent, priority, queues, mandatory))
             return []
-        on_disk = self._enqueue(body, persistent, queues)
+        on_disk = self._enqueue(body, persistent, priority, queues)
         if channel.mode == "confirm":
             channel.confirms.append(self.batch if on_disk else 0)
         if mandatory and not queues:
@@ -313,9 +327,9 @@ class Model:
         returns: list[Expected] = []
         commit = Commit(self.batch)
         on_disk = False
-        for body, persistent, queues, mandatory in channel.tx_published:
+        for body, persistent, priority, queues, mandatory in channel.tx_published:
             live = [queue for queue in queues if not queue.deleted]
-            on_disk |= self._enqueue(body, persistent, live, commit)
+            on_disk |= self._enqueue(body, persistent, priority, live, commit)
             if mandatory and not live:
                 returns.append(Expected(Basic.Return, {"reply_code": 312}, body))
         for deliveries, requeue in channel.tx_settled:

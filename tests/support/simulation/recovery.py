@@ -7,7 +7,7 @@ may be; of what was in no batch, nothing can be.
 from bisect import insort
 
 from .model import Model
-from .things import EXCHANGES, Entry, MQueue, Violation
+from .things import EXCHANGES, MAX_PRIORITIES, Entry, MQueue, Violation
 from .world import World
 
 
@@ -143,7 +143,7 @@ def check_restart(model: Model, world: World) -> None:
     """After a clean stop everything durable must be there, and nothing else."""
     contents = world.contents()
     wanted = {
-        name: [entry.body for entry in queue.ready if entry.persistent]
+        name: [entry.body for entry in queue.stored if entry.settled_in is None]
         for name, queue in model.queues.items()
         if queue.durable
     }
@@ -160,19 +160,26 @@ def start_over(model: Model, world: World, *, redelivered: bool) -> Model:
     """
     fresh = Model()
     fresh.next_place = model.next_place
-    flags = {
-        (queue.number, entry.body): entry.redelivered
-        for queue in model.incarnations
-        for entry in queue.stored
+    before = {
+        (queue.number, entry.body): entry for queue in model.incarnations for entry in queue.stored
     }
     for name, bodies in world.contents().items():
         actual = world.queues[name]
-        queue = MQueue(name, actual.number, True, actual.auto_delete, None, 0)
+        queue = MQueue(
+            name,
+            actual.number,
+            True,
+            actual.auto_delete,
+            None,
+            0,
+            max_priority=MAX_PRIORITIES.get(name, 0),
+        )
         fresh.queues[name] = queue
         fresh.incarnations.append(queue)
         for body in bodies:
-            flag = redelivered or flags[actual.number, body]
-            entry = Entry(body, fresh.next_place(), True, 0, redelivered=flag)
+            old = before[actual.number, body]
+            entry = Entry(body, fresh.next_place(), True, 0, old.priority)
+            entry.redelivered = redelivered or old.redelivered
             queue.stored.append(entry)
             insort(queue.ready, entry)
     for key in sorted(_there(world)):

@@ -29,13 +29,14 @@ class Entry:
     place: int
     persistent: bool
     published_in: int
+    priority: int = 0
     redelivered: bool = False
     settled_in: int | None = None
     published_by: Commit | None = None
     settled_by: Commit | None = None
 
     def __lt__(self, other: "Entry") -> bool:
-        return self.place < other.place
+        return (-self.priority, self.place) < (-other.priority, other.place)
 
 
 @dataclass(slots=True, eq=False)
@@ -52,6 +53,7 @@ class MQueue:
     ready: list[Entry] = field(default_factory=list)
     stored: list[Entry] = field(default_factory=list)
     """Every persistent message that it ever had, if it is durable."""
+    max_priority: int = 0
     consumers: "list[MConsumer]" = field(default_factory=list)
 
     @property
@@ -100,7 +102,7 @@ class MChannel:
     confirms: list[int] = field(default_factory=list)
     """For each publish the batch that must be on disk before its confirm, 0 for none."""
     confirmed: int = 0
-    tx_published: list[tuple[int, bool, list[MQueue], bool]] = field(default_factory=list)
+    tx_published: list[tuple[int, bool, int, list[MQueue], bool]] = field(default_factory=list)
     tx_settled: list[tuple[dict[int, Delivery], bool]] = field(default_factory=list)
     committing: Commit | None = None
 
@@ -138,5 +140,8 @@ EXCHANGES = {
     "vanishing": ("direct", True, True),
 }
 """Name to type, durable, auto-delete."""
+
+MAX_PRIORITIES = {"p0": 3}
+"""Of the queues that have priorities."""
 
 BindingKey = tuple[str, str, str]
