@@ -195,8 +195,13 @@ class Line:
     def all_of(self, ids: Sequence[int]) -> Iterator[Message]:
         """Stored messages, one after the other, to look at."""
         assert self.store is not None
-        for at in range(0, len(ids), LOADED_MESSAGES):
-            yield from self.store.load(ids[at : at + LOADED_MESSAGES])
+        at = 0
+        while at < len(ids):
+            some = ids[at : at + (self.held_messages() if self.mean_bytes else 1)]
+            for message in self.store.load(some):
+                self.seen(len(message.content))
+                yield message
+            at += len(some)
 
     @property
     def memory_bytes(self) -> int:

@@ -47,10 +47,11 @@ class MemoryBudget:
         queues = [queue for vhost in broker.vhosts.values() for queue in vhost.queues.values()]
         used = sum(queue.memory_bytes for queue in queues)
         limit = self.budget_bytes
+        most = limit * _PAGED_OUT_TO if self.again else limit
         self.again = False
         if broker.journal is not None:
             limit = int(limit * _ALARM_AT)
-            if 0 < self.budget_bytes < used:
+            if 0 < most < used:
                 gone = self._page_out(queues, used)
                 used -= gone
                 self.again = gone > 0 and used > self.budget_bytes * _PAGED_OUT_TO
