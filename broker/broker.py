@@ -6,17 +6,20 @@ touched connection has to say. Nothing here waits, reads a clock or makes up ran
 set by the edge, `unique_name` and `random_below` are passed in.
 """
 
+import logging
 from collections import deque
 from collections.abc import Callable
 from itertools import count
 from typing import TYPE_CHECKING
 
+from ..storage.errors import JournalError
 from .alarms import Alarms
 from .configuration import Configuration
 from .configuration import User as ConfiguredUser
 from .definitions import Definitions, last_queue_number, restore, vhost_names
 from .handshake import greeting
 from .intake import Intake
+from .log import fields
 from .memory import MemoryBudget
 from .property_kinds import PropertyKinds
 from .queue import Queue
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     from ..storage.opening import Recovered
     from .connection import Connection
     from .publisher import Publisher
+
+log = logging.getLogger("leveret.broker")
 
 
 class Broker:
@@ -149,7 +154,7 @@ class Broker:
             for publisher in publishers:
                 publisher.send_confirms()
             queues, self.dirty = self.dirty, []
-            unfinished += [queue for queue in queues if queue.dispatch()]
+            unfinished += [queue for queue in queues if _dispatch(queue)]
         self.dirty = unfinished
         if self.memory.is_due:
             self.memory.look()
@@ -165,6 +170,17 @@ class Broker:
         """The connections that the edge must look after now."""
         touched, self.touched = self.touched, []
         return touched
+
+
+def _dispatch(queue: Queue) -> bool:
+    """Let a queue deliver; True if it could go on. A bug in doing so harms no other queue."""
+    try:
+        return queue.dispatch()
+    except JournalError:
+        raise
+    except Exception:
+        log.exception("internal error", extra=fields(queue=queue.name, vhost=queue.vhost_name))
+        return False
 
 
 def _user(configured: ConfiguredUser) -> User:
