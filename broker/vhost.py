@@ -15,24 +15,20 @@ from ..amqp.errors import (
     PreconditionFailed,
     ResourceLocked,
 )
-from ..amqp.fields import Field, Table
+from ..amqp.fields import Table
 from .binding import Binding
-from .dead_letter import DeadLetters
 from .equivalence import check_equivalent_exchange, check_equivalent_queue
 from .exchange import Exchange
 from .exchanges import EXCHANGE_TYPES, DefaultExchange
-from .expiry import Expiry
-from .features import Features
 from .intake import Intake
 from .lease import Lease
-from .limits import limits_of
 from .line import Store
 from .message import Message
 from .priorities import PriorityQueue
 from .queue import Queue
 from .queue_arguments import check_queue_arguments
+from .queue_features import add_features
 from .routing import route
-from .single_active import SingleActive
 
 if TYPE_CHECKING:
     from .binding import Destination
@@ -297,26 +293,9 @@ class VirtualHost:
         expires = arguments.get("x-expires")
         if expires is not None:
             queue.lease = Lease(queue, expires.integer, self._timers, self.delete_queue)
-        self._add_features(queue)
+        add_features(queue, self, self._intake)
         self.epoch += 1
         return queue
-
-    def _add_features(self, queue: Queue) -> None:
-        """Give a queue what its arguments ask for."""
-        arguments = queue.arguments
-        ttl, limits = arguments.get("x-message-ttl"), limits_of(arguments)
-        expiry = None if ttl is None else Expiry(ttl.integer, self._timers, queue.look)
-        prioritized = isinstance(queue, PriorityQueue)
-        if expiry is not None or limits is not None or prioritized:
-            queue.features = Features(queue, expiry, limits, prioritized=prioritized)
-        exchange, routing_key = (
-            None if field is None else field.text
-            for field in map(arguments.get, ("x-dead-letter-exchange", "x-dead-letter-routing-key"))
-        )
-        if arguments.get("x-single-active-consumer") == Field("t", True):
-            queue.single_active = SingleActive()
-        if exchange is not None:
-            queue.dead_letters = DeadLetters(queue, self, self._intake, exchange, routing_key)
 
     def delete_queue(self, queue: Queue, *, if_unused: bool = False, if_empty: bool = False) -> int:
         """Delete a queue; its consumers are told. Returns how many ready messages it held.

@@ -20,6 +20,12 @@ def wait_until_empty(channel, queue):
         time.sleep(0.02)
 
 
+@pytest.fixture(autouse=True)
+def _confirmed(channel):
+    """What has been published has arrived: RabbitMQ may count a queue before that."""
+    channel.confirm_delivery()
+
+
 @pytest.fixture
 def short_lived(channel):
     """A queue whose messages live for 400 ms."""
@@ -68,9 +74,8 @@ def test_overdue_message_dies_when_it_comes_back(channel, short_lived):
 
 
 def test_expiration_must_be_a_number(channel, queue):
-    channel.basic_publish("", queue, "x", pika.BasicProperties(expiration="soon"))
     with pytest.raises(ChannelClosedByBroker) as closed:
-        ready(channel, queue)
+        channel.basic_publish("", queue, "x", pika.BasicProperties(expiration="soon"))
     assert closed.value.args == (
         406,
         "PRECONDITION_FAILED - invalid expiration 'soon': no_integer",

@@ -50,10 +50,10 @@ def test_message_that_comes_back_keeps_its_place(channel, declare):
     assert [method.redelivered for method, _, _ in got] == [False, True, False]
 
 
-def test_limit_drops_the_highest_priority_first(connection, channel, declare, empty):
+def test_limit_drops_the_highest_priority_first(channel, declare, empty):
     queue = declare(x_max_length=2)
+    channel.confirm_delivery()
     publish(channel, queue, 5, 1, 3)
-    connection.sleep(0.1)
     assert empty(channel, queue) == [b"2", b"1"]
 
 
