@@ -1,4 +1,5 @@
 import re
+from collections.abc import Callable
 
 import pytest
 from pamqp.base import Frame
@@ -7,6 +8,8 @@ from pamqp.commands import Basic, Channel, Queue
 from fake_client import FakeClient, FakeServer, encoded, message
 from leveret.amqp import methods as m
 from leveret.amqp.fields import Field
+from leveret.broker.connection import ANSWERS_MAX_BYTES
+from leveret.broker.consumer import OUTPUT_MARK_BYTES
 
 CONSUME, GET = (60, 20), (60, 70)
 Q = "queue 'q' in vhost '/'"
@@ -325,3 +328,71 @@ def test_a_whole_exchange_may_come_in_one_piece(client: FakeClient, settle: Fram
     client.expect(Queue.DeclareOk)
     assert client.expect_content(Basic.GetOk).body == b"a"
     client.expect(Queue.DeleteOk)
+
+
+# --- clients that do not read -----------------------------------------------------------------
+
+LARGE_BYTES = OUTPUT_MARK_BYTES + 1
+
+
+@pytest.mark.parametrize(
+    "settle",
+    [
+        lambda tag: Basic.Nack(tag, requeue=True),
+        lambda tag: Basic.Reject(tag, requeue=True),
+        lambda tag: Basic.Ack(tag),
+    ],
+    ids=["nack", "reject", "ack"],
+)
+@pytest.mark.parametrize("together", [False, True])
+def test_a_consumer_whose_output_is_full_gets_nothing_more_by_settling_blindly(
+    consumer: FakeClient, other: FakeClient, settle: Callable[[int], Frame], together: bool
+) -> None:
+    other.feed(b"".join(message(bytes(LARGE_BYTES), "q") for _ in range(5)))
+    consumer.request(Basic.Qos(prefetch_count=1), Basic.QosOk)
+    consumer.reading = False
+    consumer.send(Basic.Consume(queue="q", consumer_tag="c"))
+    # What it settles is its first delivery; the others it does not have yet.
+    blind = [settle(1), *(Basic.Recover(requeue=True) for _ in range(10))]
+    if together:
+        consumer.send(*blind)
+    else:
+        for call in blind:
+            consumer.send(call)
+    assert consumer.connection.output_bytes < 2 * LARGE_BYTES
+    assert other.ready_in("q") in (4, 5)
+    consumer.read_again()
+    received = [each for each in consumer.received() if isinstance(each.call, Basic.Deliver)]
+    assert [each.call.delivery_tag for each in received] == [1, 2]
+
+
+def test_returned_messages_wait_for_room_in_the_output(
+    consumer: FakeClient, other: FakeClient
+) -> None:
+    other.feed(b"".join(message(bytes(LARGE_BYTES // 2), "q") for _ in range(20)))
+    other.consume("q", "first")
+    assert len(other.deliveries()) == 20
+    consumer.reading = False
+    consumer.send(Basic.Consume(queue="q", consumer_tag="c"))
+    other.request(Basic.Cancel("first"), Basic.CancelOk)
+    other.send(Basic.Nack(0, multiple=True, requeue=True))
+    assert consumer.connection.output_bytes < 2 * LARGE_BYTES
+    consumer.read_again()
+    consumer.expect(Basic.ConsumeOk)
+    assert len(consumer.deliveries()) == 20
+
+
+def test_gets_and_nacks_of_a_client_that_does_not_read_wait_until_it_does(
+    consumer: FakeClient, other: FakeClient
+) -> None:
+    count, body = 20, bytes(ANSWERS_MAX_BYTES // 4)
+    other.publish(body, "q")
+    consumer.reading = False
+    get, nack = Basic.Get(queue="q"), Basic.Nack(0, multiple=True, requeue=True)
+    consumer.send(*[get, nack] * count)
+    assert consumer.connection.output_bytes < ANSWERS_MAX_BYTES + 2 * len(body)
+    consumer.read_again()
+    received = consumer.received()
+    assert [each.call.delivery_tag for each in received] == list(range(1, count + 1))
+    assert all(isinstance(each.call, Basic.GetOk) for each in received)
+    assert other.ready_in("q") == 1

@@ -211,6 +211,23 @@ def test_a_channels_limit_wakes_consumers_of_every_queue(full: FakeClient) -> No
     assert digits(full) == "x"
 
 
+def test_a_channels_limit_is_shared_fairly_by_consumers_of_different_queues(
+    client: FakeClient,
+) -> None:
+    for queue in "ab":
+        client.declare(queue)
+        client.feed(message(queue.encode(), queue) * 20)
+    qos(client, 1, globally=True)
+    for queue in "ab":
+        client.send(Basic.Consume(queue=queue, consumer_tag=queue, nowait=True))
+    taken = ""
+    for tag in range(1, 21):
+        (delivery,) = client.deliveries()
+        taken += delivery.body.decode()
+        client.send(Basic.Ack(tag))
+    assert 9 <= taken.count("a") <= 11
+
+
 # --- what there is not ------------------------------------------------------------------------
 
 

@@ -3,7 +3,7 @@ from decimal import Decimal
 from itertools import pairwise
 
 import pytest
-from pamqp.commands import Basic, Queue
+from pamqp.commands import Basic, Exchange, Queue
 
 from fake_client import FakeClient, FakeServer, encoded, message
 from leveret.amqp.fields import Field, Table, encode_table
@@ -238,6 +238,39 @@ def test_a_queue_deleted_between_the_frames_of_a_message_gets_nothing(
     other.request(Queue.Delete(queue="q"), Queue.DeleteOk)
     client.feed(data[-5:])
     client.expect_content(Basic.Return)
+
+
+@pytest.mark.parametrize("size", [6, 300_000])
+def test_a_message_whose_exchange_is_deleted_between_its_frames_is_refused(
+    client: FakeClient, other: FakeClient, size: int
+) -> None:
+    client.declare("q")
+    client.request(Exchange.Declare(exchange="e"), Exchange.DeclareOk)
+    client.bind("q", "e", "k")
+    data = message(bytes(size), "k", exchange="e", payload_max=max(size // 3, 3))
+    client.feed(data[:-5])
+    other.request(Exchange.Delete(exchange="e"), Exchange.DeleteOk)
+    client.feed(data[-5:])
+    client.expect_channel_closed(404, "NOT_FOUND - no exchange 'e' in vhost '/'", PUBLISH)
+    client.open_channel(1)
+    assert client.ready_in("q") == 0
+
+
+def test_a_message_goes_to_the_exchange_that_has_its_name_when_it_is_complete(
+    client: FakeClient, other: FakeClient
+) -> None:
+    for queue in ("old", "new"):
+        client.declare(queue)
+    client.request(Exchange.Declare(exchange="e"), Exchange.DeclareOk)
+    client.bind("old", "e", "k")
+    data = message(b"abcdef", "k", exchange="e", payload_max=3)
+    client.feed(data[:-5])
+    other.request(Exchange.Delete(exchange="e"), Exchange.DeleteOk)
+    other.request(Exchange.Declare(exchange="e"), Exchange.DeclareOk)
+    other.bind("new", "e", "k")
+    client.feed(data[-5:])
+    assert client.get("new").body == b"abcdef"
+    client.get_nothing("old")
 
 
 def test_a_message_limit_below_a_frame_holds_for_small_messages_too() -> None:

@@ -72,6 +72,18 @@ def test_whoever_sleeps_is_told_of_earlier_deadlines() -> None:
     assert told == [5, 3, 1]
 
 
+def test_cancelled_calls_do_not_pile_up_before_one_that_is_due_sooner() -> None:
+    timers, made = Timers(), list[int]()
+    kept = [timers.at(day, lambda day=day: made.append(day)) for day in (1, 3, 2)]
+    for _ in range(20_000):
+        timers.at(86_400, lambda: None).cancel()
+        assert len(timers._heap) < 3000
+    assert timers.next_deadline() == kept[0].due
+    run_until(timers, 90_000)
+    assert made == [1, 2, 3]
+    assert timers.next_deadline() is None
+
+
 @settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 20), st.booleans()), max_size=20),
