@@ -17,6 +17,7 @@ from ..amqp.methods import shortstr
 
 _SIZE = struct.Struct(">I")
 _ARRAY, _TABLE = ord("A"), ord("F")
+_COUNT_MAX = (1 << 63) - 1
 _NO_DEATHS = encode_field(Field("A", []))
 _FIELDS = (
     "original-expiration",
@@ -157,7 +158,7 @@ def _counted(item: bytes) -> bytes:
     """An entry with its count raised by one, all else as it is."""
     parts = {name: item[start:end] for name, start, end in header_entries(item, 1)}
     count = _value(decode_table(item, 1)[0], "count")
-    raised = count + 1 if isinstance(count, int) else 1
+    raised = min(count + 1, _COUNT_MAX) if isinstance(count, int) else 1
     parts["count"] = _entry("count", encode_field(Field("l", raised)))
     return _in_order(parts)
 

@@ -13,6 +13,7 @@ from ..amqp.fields import INTEGER_TAGS, Field, Table, Value
 from .erlang_terms import erlang_term
 
 Check = Callable[[Field], None]
+SHORTSTR_MAX_BYTES = 255
 
 
 class _Unacceptable(ValueError):
@@ -118,6 +119,14 @@ def _string(field: Field) -> None:
         raise _Unacceptable(f"{{unacceptable_type,{field.type_name}}}")
 
 
+def _routing_key(field: Field) -> None:
+    """RabbitMQ takes one that no delivery could carry, and fails when it must."""
+    _string(field)
+    assert isinstance(field.value, bytes)
+    if len(field.value) > SHORTSTR_MAX_BYTES:
+        raise _Unacceptable(f"{{value_too_large,{len(field.value)}}}")
+
+
 def _boolean(field: Field) -> None:
     if field.tag != "t":
         raise _Unacceptable(f"{{unacceptable_type,{field.type_name}}}")
@@ -144,7 +153,7 @@ def _version(field: Field) -> None:
 _CHECKS: dict[str, Check] = {
     "x-expires": _positive,
     "x-message-ttl": _not_negative,
-    "x-dead-letter-routing-key": _string,
+    "x-dead-letter-routing-key": _routing_key,
     "x-max-length": _not_negative,
     "x-max-length-bytes": _not_negative,
     "x-max-priority": _priority,

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 TTL_MAX_MS = 1 << 60
 """As good as for ever."""
+BCC_MAX_BYTES = 255
+BCC_REMEMBERED_MAX = 200
 
 
 def apply_special_properties(channel: "Channel", message: Message) -> list[str]:
@@ -48,8 +50,16 @@ def apply_special_properties(channel: "Channel", message: Message) -> list[str]:
     if raw is not properties.raw:
         message.replace_properties(raw)
     if ttl_ms is not None or blind:
-        message.notes = Notes(ttl_ms=ttl_ms, bcc=tuple(blind))
+        message.notes = Notes(ttl_ms=ttl_ms, bcc=_remembered(blind))
     return copied + blind
+
+
+def _remembered(keys: list[str]) -> tuple[str, ...]:
+    """Those of BCC's keys that lead a dead letter too: not what no binding can have, nor more than
+    the journal has room for.
+    """
+    short = [key for key in keys if len(key.encode("utf-8", "surrogateescape")) <= BCC_MAX_BYTES]
+    return tuple(short[:BCC_REMEMBERED_MAX])
 
 
 def _selected_keys(headers: Table, name: str) -> list[str]:

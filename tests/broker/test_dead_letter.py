@@ -250,6 +250,29 @@ def test_history_that_a_client_sends_is_continued(client: FakeClient):
     assert letter.headers["x-last-death-queue"] == "q"
 
 
+def test_count_that_a_client_sends_does_not_overflow(client: FakeClient):
+    client.declare(arguments=TO_DLQ)
+    history = [{"queue": "q", "reason": "rejected", "count": (1 << 63) - 1}]
+    client.publish(b"", "q", headers={"x-death": history})
+    reject_one(client)
+    assert deaths(dead_letter(client)) == [("q", "rejected", (1 << 63) - 1)]
+
+
+@pytest.mark.parametrize(
+    "history",
+    [[], [1, "two"], [{"queue": 1, "reason": None, "count": "x"}], [{}], {"queue": "q"}, True],
+)
+def test_history_that_makes_no_sense_is_left_alone(
+    server: FakeServer, client: FakeClient, history: Any
+):
+    client.declare(arguments=TO_DLQ | {"x-message-ttl": 10})
+    client.publish(b"", "q", headers={"x-death": history})
+    server.advance(0.01)
+    found = dead_letter(client).headers["x-death"]
+    assert found[0]["queue"] == "q"
+    assert found[1:] == (history if isinstance(history, list) else [])
+
+
 def test_history_that_is_no_array_is_replaced(client: FakeClient):
     client.declare(arguments=TO_DLQ)
     client.publish(b"", "q", headers={"x-death": "nonsense"})
@@ -303,7 +326,18 @@ def test_reject_in_a_transaction_dead_letters_at_the_commit(client: FakeClient):
     assert client.ready_in("dlq") == 1
 
 
-def test_refused_rights_and_arguments(client: FakeClient):
+def test_routing_key_that_no_delivery_could_carry_is_refused(client: FakeClient):
+    arguments: dict[str, Any] = TO_DLQ | {"x-dead-letter-routing-key": "k" * 256}
+    client.send(Queue.Declare(queue="bad", arguments=arguments))
+    client.expect_channel_closed(
+        406,
+        "PRECONDITION_FAILED - invalid arg 'x-dead-letter-routing-key' for queue 'bad' in vhost"
+        " '/': {value_too_large,256}",
+        (50, 10),
+    )
+
+
+def test_routing_key_without_an_exchange_is_refused(client: FakeClient):
     client.send(Queue.Declare(queue="bad", arguments={"x-dead-letter-routing-key": "k"}))
     client.expect_channel_closed(
         406,
@@ -343,6 +377,16 @@ def test_blind_copies_are_remembered_across_a_restart():
     client = server.restarted().connect()
     reject_one(client)
     assert client.ready_in("blind") == 1
+
+
+def test_blind_copies_too_long_or_too_many_to_be_kept_harm_nobody():
+    server = DurableServer()
+    client = server.connect()
+    client.declare(durable=True)
+    keys = ["k" * 256, *(f"{number:0200}" for number in range(400))]
+    client.publish(b"x", "q", delivery_mode=2, headers={"BCC": keys})
+    client = server.restarted().connect()
+    assert client.get().body == b"x"
 
 
 def test_dead_letter_is_in_the_journal_before_its_original_is_settled():
