@@ -50,6 +50,7 @@ async def serve(configuration: Configuration, *, ready: Callable[[str, int], Non
     """
     listen = configuration.listen
     journal, recovered = open_data(configuration.storage)
+    listeners: list[trio.SocketListener] = []
     server = None
     try:
         listeners = await trio.open_tcp_listeners(listen.port, host=listen.host)
@@ -70,6 +71,8 @@ async def serve(configuration: Configuration, *, ready: Callable[[str, int], Non
         if server.failure is not None:
             raise server.failure
     finally:
+        for listener in listeners:
+            listener.socket.close()
         if server is not None:
             server.close_journal()
         elif journal is not None:

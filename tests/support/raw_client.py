@@ -163,8 +163,9 @@ class RawClient:
 
     async def log_in(self, *, heartbeat_s: int = 0) -> None:
         """From the protocol header to connection.open-ok, as guest, without waiting in between."""
-        capabilities = table_of({"capabilities": {"authentication_failure_close": True}})
-        start_ok = ConnectionStartOk(capabilities, "PLAIN", b"\0guest\0guest", "en_US")
+        capabilities = {"authentication_failure_close": True, "connection.blocked": True}
+        properties = table_of({"capabilities": capabilities})
+        start_ok = ConnectionStartOk(properties, "PLAIN", b"\0guest\0guest", "en_US")
         tune_ok = ConnectionTuneOk(CHANNEL_MAX, FRAME_MAX_BYTES, heartbeat_s)
         methods = (start_ok, tune_ok, ConnectionOpen("/", "", False))
         await self.send(PROTOCOL_HEADER + b"".join(method_frame(0, each) for each in methods))
@@ -174,8 +175,10 @@ class RawClient:
     async def open_channel(self, number: int = 1) -> None:
         await self.call(number, ChannelOpen(), ChannelOpenOk)
 
-    async def declare(self, queue: str, *, exclusive: bool = False) -> QueueDeclareOk:
-        declare = QueueDeclare(0, queue, False, False, exclusive, False, False, {})
+    async def declare(
+        self, queue: str, *, durable: bool = False, exclusive: bool = False
+    ) -> QueueDeclareOk:
+        declare = QueueDeclare(0, queue, False, durable, exclusive, False, False, {})
         return await self.call(1, declare, QueueDeclareOk)
 
     async def delete(self, queue: str) -> None:

@@ -10,6 +10,8 @@ from leveret.broker.broker import Broker
 from leveret.broker.configuration import Configuration
 from leveret.broker.connection import Connection
 from leveret.broker.server import Server
+from leveret.storage.opening import open_journal
+from memory_disk import MemoryDisk
 from raw_client import RawClient, logged_in, message, until
 
 PATIENCE_S = 20.0
@@ -49,19 +51,23 @@ class RunningServer:
 
 @asynccontextmanager
 async def running_server(
-    configuration: Configuration | None = None,
+    configuration: Configuration | None = None, disk: MemoryDisk | None = None
 ) -> AsyncIterator[RunningServer]:
-    """A server on a port of its own, cancelled at the end."""
+    """A server on a port of its own, cancelled at the end; with a journal if it gets a disk."""
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    journal, recovered = (None, None) if disk is None else open_journal(disk)
+    server = None
     try:
         async with trio.open_nursery() as nursery:
-            server = Server(configuration or Configuration(), nursery)
+            server = Server(configuration or Configuration(), nursery, journal, recovered)
             server.start(listeners)
             yield RunningServer(server, listeners)
             nursery.cancel_scope.cancel()
     finally:
         for listener in listeners:
             listener.socket.close()
+        if server is not None:
+            server.close_journal()
 
 
 class Bystander:
