@@ -238,6 +238,14 @@ def test_a_durable_queue_that_another_client_is_declaring_is_declared_once_it_is
     client.expect(Queue.DeclareOk)
 
 
+def test_what_is_on_disk_is_declared_again_without_waiting_for_messages(world: World) -> None:
+    client = world.connect()
+    declare_durable(world, client)
+    client.publish(b"m", "q", delivery_mode=PERSISTENT)
+    assert world.broker.position > world.broker.durable
+    assert client.declare("q", durable=True).message_count == 1
+
+
 def test_consumers_of_a_durable_queue_are_cancelled_behind_delete_ok(world: World) -> None:
     client, other = world.connect(), world.connect()
     declare_durable(world, client)
