@@ -228,6 +228,7 @@ class Queue(Line):
         self.deleted = True
         if self.lease is not None:
             self.lease.end()
+            self.lease = None
         if self.features is not None:
             self.features.end()
             self.features = None
