@@ -322,7 +322,8 @@ class Server:
             self.nursery.start_soon(self._serve, accepted)
 
     async def _serve(self, accepted: trio.socket.SocketType) -> None:
-        sock = socket.socket(fileno=accepted.detach())
+        # Told what it is, the socket does not ask the system for it.
+        sock = socket.socket(accepted.family, accepted.type, accepted.proto, accepted.detach())
         if self._stopping:
             sock.close()
             return

@@ -88,21 +88,30 @@ class TopicTrie(Generic[Target]):
         words leads to itself with every further word.
         """
         loops: list[_Node[Target]] = []
-        nodes = _with_all_behind([self._root], loops)
+        nodes = [self._root]
+        if self._root.any_number is not None:
+            _add_all_behind(nodes, loops)
         for word in words_of(key):
-            steps = [step for node in nodes if (step := node.words.get(word)) is not None]
-            steps += [step for node in nodes if (step := node.any_one) is not None]
-            nodes = loops.copy()
-            nodes += _with_all_behind(steps, loops)
+            steps: list[_Node[Target]] = []
+            behind = False
+            for node in nodes:
+                for step in (node.words.get(word), node.any_one):
+                    if step is not None:
+                        steps.append(step)
+                        behind = behind or step.any_number is not None
+            nodes = loops + steps if loops else steps
+            if behind:
+                _add_all_behind(nodes, loops)
+        if len(nodes) == 1:
+            return nodes[0].targets.copy()
         return [target for node in nodes for target in node.targets]
 
 
-def _with_all_behind(nodes: list[_Node[Target]], loops: list[_Node[Target]]) -> list[_Node[Target]]:
-    """The nodes, and those behind them that need no further word, which `loops` collects."""
+def _add_all_behind(nodes: list[_Node[Target]], loops: list[_Node[Target]]) -> None:
+    """Add the nodes behind these that need no further word; `loops` collects them."""
     for node in nodes:
         behind = node.any_number
         while behind is not None and behind not in loops:
             loops.append(behind)
             nodes.append(behind)
             behind = behind.any_number
-    return nodes
