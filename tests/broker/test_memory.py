@@ -213,6 +213,24 @@ def test_what_comes_back_to_a_queue_with_a_backlog_stands_before_it(
     assert drained(publisher) == [(n, n < 12) for n in range(20)]
 
 
+def test_an_alarm_for_what_a_consumer_holds_is_over_once_that_is_paged_out(
+    world: World, publisher: FakeClient
+) -> None:
+    count = 40
+    publisher.feed(numbered(count))
+    world.broker.memory.budget_bytes = queue_of(world).memory_bytes // 2
+    consumer = world.connect()
+    consumer.consume("q")
+    assert len(consumer.deliveries()) == count
+    world.watch()
+    assert world.broker.alarms.reason == "low on memory"
+    consumer.disconnect()
+    world.watch()
+    give_turns(world)
+    assert not world.broker.alarms
+    assert drained(publisher) == [(n, True) for n in range(count)]
+
+
 # --- what a stop notes ------------------------------------------------------------------------
 
 
