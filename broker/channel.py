@@ -95,9 +95,12 @@ class Channel:
         back.
         """
         if outcome is Outcome.ACKNOWLEDGED:
+            stored: dict[Queue, list[int]] = {}
             for message, queue, _ in deliveries:
                 if message.stored:
-                    queue.settle(message)
+                    stored.setdefault(queue, []).append(message.stored)
+            for queue, ids in stored.items():
+                queue.settle_many(ids)
         elif outcome is Outcome.RETURNED:
             for message, queue, _ in deliveries:
                 queue.requeue(message)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from ..amqp.errors import AccessRefused
 from ..amqp.fields import Table
+from ..storage.pages import FIRST_PAGED_ID
 from .consumer_priorities import PriorityRotation
 from .death import Reason
 from .expiry import Expiry
@@ -203,6 +204,12 @@ class Queue(Line):
         """A stored message is done with: acknowledged, or dropped by a reject."""
         if self.store is not None and owns(self, message):
             self.store.settle(self, (message.stored,))
+
+    def settle_many(self, ids: list[int]) -> None:
+        """The same for many, by the ids that the journal has given them."""
+        if self.store is not None:
+            mine = ids if self.durable else [each for each in ids if each >= FIRST_PAGED_ID]
+            self.store.settle(self, mine)
 
     def purge(self) -> int:
         """Drop all ready messages and tell how many there were."""
