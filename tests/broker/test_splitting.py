@@ -15,6 +15,8 @@ from pamqp.heartbeat import Heartbeat
 from fake_client import FakeClient, FakeServer, encoded, message, shown
 from leveret.amqp import methods as m
 from leveret.amqp.frames import BODY, HEADER, METHOD, frame
+from leveret.broker.configuration import Configuration
+from leveret.broker.configuration import Connection as ConnectionSettings
 
 FRAME_MAX = 4096
 
@@ -214,6 +216,23 @@ def test_cutting_into_turns_makes_no_difference_to_what_is_delivered(
         return [confirmed, came, state(client)]
 
     assert served(cut(sent, at)) == served([sent])
+
+
+@pytest.mark.slow
+@settings(deadline=None, max_examples=50)
+@given(
+    cuts, st.lists(st.sampled_from([0, 10, 300_000, 900_000, 2_000_000]), min_size=2, max_size=4)
+)
+def test_large_messages_may_be_cut_anywhere(at: list[int], body_sizes: list[int]) -> None:
+    settings = ConnectionSettings(frame_max_bytes=1 << 20)
+    client = FakeServer(Configuration(connection=settings)).connect(frame_max=1 << 20)
+    client.declare("q")
+    bodies = [bytes((number,)) * size for number, size in enumerate(body_sizes)]
+    sent = b"".join(message(body, "q", payload_max=(1 << 20) - 8) for body in bodies)
+    for piece in cut(sent, [place * 61 for place in at]):
+        client.feed(piece)
+    assert [client.get("q").body for _ in bodies] == bodies
+    assert not client.connection.lacks_bytes
 
 
 # --- garbage ----------------------------------------------------------------------------------

@@ -2,7 +2,8 @@ import pytest
 from pamqp.base import Frame
 from pamqp.commands import Basic, Channel, Queue, Tx
 
-from fake_client import FakeClient, encoded, message
+from durable_server import DurableServer
+from fake_client import FakeClient, FakeServer, encoded, message
 
 NOT_TRANSACTIONAL = "PRECONDITION_FAILED - channel is not transactional"
 
@@ -212,3 +213,42 @@ def test_publishes_and_settlements_are_committed_together(transactional: FakeCli
     transactional.expect(Tx.CommitOk)
     assert transactional.expect_content(Basic.GetOk).body == b"1"
     assert drained(transactional) == "23"
+
+
+# --- with a journal ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def waiting() -> FakeClient:
+    """A client whose commit waits for the disk."""
+    server = DurableServer()
+    client = server.connect()
+    client.declare("q", durable=True)
+    client.request(Tx.Select(), Tx.SelectOk)
+    client.publish(b"a", "q", delivery_mode=2)
+    client.connection.receive(encoded(Tx.Commit()))
+    FakeServer.end_turn(server)
+    assert not client.received()
+    return client
+
+
+def test_commit_is_answered_once_everything_is_on_disk(waiting: FakeClient) -> None:
+    waiting.server.end_turn()
+    waiting.expect(Tx.CommitOk)
+    waiting.publish(b"b", "q", delivery_mode=2)
+    waiting.request(Tx.Commit(), Tx.CommitOk)
+    assert waiting.ready_in("q") == 2
+
+
+def test_nothing_else_is_asked_for_while_a_commit_waits(waiting: FakeClient) -> None:
+    waiting.connection.receive(encoded(Basic.Get(queue="q")))
+    FakeServer.end_turn(waiting.server)
+    waiting.expect_connection_closed(
+        504, "CHANNEL_ERROR - unexpected command while processing 'tx.commit'", (60, 70)
+    )
+
+
+def test_a_commit_is_not_answered_on_a_channel_that_is_gone(waiting: FakeClient) -> None:
+    waiting.connection.receive(encoded(Channel.Close(200, "", 0, 0)))
+    waiting.server.end_turn()
+    assert [type(each.call) for each in waiting.received()] == [Channel.CloseOk]
