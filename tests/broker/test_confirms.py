@@ -1,7 +1,7 @@
 import pytest
 from pamqp.commands import Basic, Channel, Confirm, Tx
 
-from fake_client import FakeClient, encoded, message
+from fake_client import FakeClient, Received, encoded, message
 
 
 @pytest.fixture
@@ -14,7 +14,12 @@ def confirming(client: FakeClient) -> FakeClient:
 
 def confirmed(client: FakeClient) -> list[tuple[int | None, bool]]:
     """What has been acknowledged: tags, and whether all up to them are meant."""
-    return [(each.call.delivery_tag, each.call.multiple) for each in client.received()]
+    return [confirm(each) for each in client.received()]
+
+
+def confirm(received: Received) -> tuple[int | None, bool]:
+    """The tag of an ack or nack, and whether all up to it are meant."""
+    return received.call.delivery_tag, received.call.multiple
 
 
 def test_publishes_are_counted_from_select_on(client: FakeClient) -> None:
@@ -103,6 +108,22 @@ def test_what_is_done_is_confirmed_before_the_channel_closes(confirming: FakeCli
     confirming.open_channel(1)
     confirming.publish(b"c", "q")
     assert not confirming.received()
+
+
+def test_what_was_refused_is_told_apart_from_what_was_not(confirming: FakeClient) -> None:
+    full = {"x-max-length": 0, "x-overflow": "reject-publish"}
+    confirming.declare("full", arguments=full)
+    good, bad = message(b"a", "q"), message(b"b", "full")
+    confirming.feed(good + good + bad + bad + good + bad + good + good)
+    received = [(type(each.call), *confirm(each)) for each in confirming.received()]
+    assert received == [
+        (Basic.Ack, 2, True),
+        (Basic.Nack, 3, False),
+        (Basic.Nack, 4, False),
+        (Basic.Ack, 5, False),
+        (Basic.Nack, 6, False),
+        (Basic.Ack, 8, True),
+    ]
 
 
 def test_a_channel_that_confirms_cannot_become_transactional(confirming: FakeClient) -> None:

@@ -1,0 +1,280 @@
+import pytest
+from pamqp.commands import Queue
+
+from fake_client import FakeClient
+from leveret.amqp import methods as m
+from leveret.amqp.fields import Field, Table
+
+DECLARE = (50, 10)
+Q = "queue 'q' in vhost '/'"
+
+
+def typed(arguments: Table) -> m.QueueDeclare:
+    """queue.declare with arguments of any type."""
+    return m.QueueDeclare(0, "q", False, False, False, False, False, arguments)
+
+
+def queues(client: FakeClient) -> set[str]:
+    return set(client.server.broker.vhosts["/"].queues)
+
+
+# --- arguments that are compared --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"x-expires": Field("b", 100)}, {"x-expires": Field("l", 100)}),
+        ({"x-queue-version": Field("s", 1)}, {"x-queue-version": Field("I", 1)}),
+        ({"x-queue-mode": Field("S", b"lazy")}, {"x-queue-mode": Field("x", b"lazy")}),
+        ({"x-foo": Field("b", 1)}, {"x-bar": Field("S", b"a")}),
+        ({"x-queue-type": Field("S", b"classic")}, {}),
+        ({}, {"x-queue-type": Field("S", b"classic")}),
+        ({}, {"x-delivery-limit": Field("b", 4), "x-max-age": Field("S", b"1D")}),
+    ],
+)
+def test_some_differences_make_none(client: FakeClient, first: Table, second: Table) -> None:
+    client.request(typed(first), Queue.DeclareOk)
+    client.request(typed(second), Queue.DeclareOk)
+
+
+LAZY = {"x-queue-mode": Field("S", b"lazy")}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "name", "difference"),
+    [
+        (
+            {"x-expires": Field("s", 1000)},
+            {"x-expires": Field("s", 2000)},
+            "x-expires",
+            "received '2000' but current is '1000'",
+        ),
+        (
+            {},
+            {"x-expires": Field("b", 5)},
+            "x-expires",
+            "received the value '5' of type 'byte' but current is none",
+        ),
+        (
+            {"x-expires": Field("s", 1000)},
+            {},
+            "x-expires",
+            "received none but current is the value '1000' of type 'short'",
+        ),
+        (
+            LAZY,
+            {"x-queue-mode": Field("S", b"default")},
+            "x-queue-mode",
+            "received 'default' but current is 'lazy'",
+        ),
+        (
+            {},
+            {"x-queue-mode": Field("t", True)},
+            "x-queue-mode",
+            "received the value 'true' of type 'bool' but current is none",
+        ),
+        (
+            {},
+            {"x-queue-mode": Field("V", None)},
+            "x-queue-mode",
+            "received the value 'undefined' of type 'void' but current is none",
+        ),
+        (
+            LAZY,
+            {"x-queue-mode": Field("A", [Field("I", 1)])},
+            "x-queue-mode",
+            "received '[{signedint,1}]' but current is 'lazy'",
+        ),
+        (
+            LAZY,
+            {"x-queue-mode": Field("F", {"a": Field("I", 1)})},
+            "x-queue-mode",
+            "received '[{<<\"a\">>,signedint,1}]' but current is 'lazy'",
+        ),
+        (
+            {"x-queue-version": Field("b", 1)},
+            {"x-queue-version": Field("d", 1.0)},
+            "x-queue-version",
+            "received '1.0' but current is '1'",
+        ),
+        (
+            {"x-single-active-consumer": Field("t", False)},
+            {},
+            "x-single-active-consumer",
+            "received none but current is the value 'false' of type 'bool'",
+        ),
+        (
+            {},
+            {"x-queue-type": Field("S", b"quorum")},
+            "x-queue-type",
+            "received the value 'quorum' of type 'longstr' but current is none",
+        ),
+        (
+            {"x-queue-type": Field("S", b"classic")},
+            {"x-queue-type": Field("S", b"quorum")},
+            "x-queue-type",
+            "received 'quorum' but current is 'classic'",
+        ),
+    ],
+)
+def test_other_differences_are_refused(
+    client: FakeClient, first: Table, second: Table, name: str, difference: str
+) -> None:
+    client.request(typed(first), Queue.DeclareOk)
+    client.send(typed(second))
+    client.expect_channel_closed(
+        406, f"PRECONDITION_FAILED - inequivalent arg '{name}' for {Q}: {difference}", DECLARE
+    )
+
+
+# --- arguments that are refused ---------------------------------------------------------------
+
+NOT_INTEGERS = [
+    (Field("S", b"5"), "longstr"),
+    (Field("d", 1.5), "double"),
+    (Field("f", 1.5), "float"),
+    (Field("t", True), "bool"),
+    (Field("V", None), "void"),
+    (Field("T", 1000), "timestamp"),
+    (Field("x", b"a"), "binary"),
+    (Field("D", (1, 5)), "decimal"),
+    (Field("F", {}), "table"),
+    (Field("A", []), "array"),
+]
+INTEGERS = (
+    "x-expires",
+    "x-message-ttl",
+    "x-max-length",
+    "x-max-length-bytes",
+    "x-max-priority",
+    "x-queue-version",
+)
+
+
+def refused(client: FakeClient, arguments: Table, why: str) -> None:
+    client.send(typed(arguments))
+    client.expect_channel_closed(406, f"PRECONDITION_FAILED - {why}", DECLARE)
+    assert not queues(client)
+
+
+@pytest.mark.parametrize("name", INTEGERS)
+@pytest.mark.parametrize(("field", "kind"), NOT_INTEGERS)
+def test_numbers_must_be_integers(client: FakeClient, name: str, field: Field, kind: str) -> None:
+    refused(
+        client,
+        {name: field},
+        f"invalid arg '{name}' for {Q}: \"expected integer, got {kind}\"",
+    )
+
+
+@pytest.mark.parametrize("name", INTEGERS)
+def test_numbers_must_not_be_negative(client: FakeClient, name: str) -> None:
+    why = f"invalid arg '{name}' for {Q}: {{value_negative,-1}}"
+    refused(client, {name: Field("b", -1)}, why)
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "why"),
+    [
+        ("x-expires", Field("b", 0), "{value_zero,0}"),
+        ("x-max-priority", Field("s", 256), "{max_value_exceeded,256}"),
+        ("x-queue-version", Field("b", 0), "\"unsupported queue version '0'\""),
+        ("x-queue-version", Field("b", 3), "\"unsupported queue version '3'\""),
+        ("x-overflow", Field("S", b"foo"), "invalid_overflow"),
+        ("x-overflow", Field("b", 1), "{unacceptable_type,byte}"),
+        ("x-queue-mode", Field("S", b"foo"), "\"unsupported queue mode 'foo'\""),
+        ("x-queue-mode", Field("x", b"lazy"), "{unacceptable_type,binary}"),
+        ("x-single-active-consumer", Field("S", b"true"), "{unacceptable_type,longstr}"),
+        ("x-dead-letter-routing-key", Field("b", 1), "{unacceptable_type,byte}"),
+        ("x-dead-letter-routing-key", Field("S", b"k"), "routing_key_but_no_dlx_defined"),
+        ("x-queue-type", Field("S", b"foo"), "\"unsupported queue type 'foo'\""),
+        ("x-queue-type", Field("S", b""), "\"unsupported queue type ''\""),
+        ("x-queue-type", Field("b", 1), "{unacceptable_type,byte}"),
+    ],
+)
+def test_known_arguments_must_have_values_that_make_sense(
+    client: FakeClient, name: str, field: Field, why: str
+) -> None:
+    refused(client, {name: field}, f"invalid arg '{name}' for {Q}: {why}")
+
+
+def test_a_dead_letter_exchange_must_be_named_by_a_string(client: FakeClient) -> None:
+    refused(
+        client,
+        {"x-dead-letter-exchange": Field("b", 1), "x-queue-type": Field("S", b"foo")},
+        f"invalid type 'byte' for arg 'x-dead-letter-exchange' in {Q}",
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "x-delivery-limit",
+        "x-dead-letter-strategy",
+        "x-max-age",
+        "x-max-in-memory-length",
+        "x-max-in-memory-bytes",
+        "x-quorum-initial-group-size",
+        "x-initial-cluster-size",
+        "x-queue-leader-locator",
+        "x-stream-max-segment-size-bytes",
+    ],
+)
+def test_arguments_of_other_types_of_queue_are_refused(client: FakeClient, name: str) -> None:
+    refused(
+        client,
+        {name: Field("b", 5)},
+        f"invalid arg '{name}' for {Q} of queue type rabbit_classic_queue",
+    )
+
+
+def test_what_is_wrong_is_told_before_what_is_of_another_type(client: FakeClient) -> None:
+    refused(
+        client,
+        {"x-delivery-limit": Field("b", 1), "x-overflow": Field("b", 1)},
+        f"invalid arg 'x-overflow' for {Q}: {{unacceptable_type,byte}}",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        ("x-queue-type", Field("S", b"quorum")),
+        ("x-queue-type", Field("S", b"stream")),
+    ],
+)
+def test_features_that_are_not_there_yet_are_refused(
+    client: FakeClient, name: str, field: Field
+) -> None:
+    refused(
+        client,
+        {name: field},
+        f"invalid arg '{name}' for {Q}: not supported by this version of leveret",
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"x-queue-mode": Field("S", b"lazy")},
+        {"x-queue-mode": Field("S", b"default")},
+        {"x-queue-version": Field("b", 1)},
+        {"x-queue-version": Field("b", 2)},
+        {"x-overflow": Field("S", b"drop-head")},
+        {"x-overflow": Field("S", b"reject-publish")},
+        {"x-overflow": Field("S", b"reject-publish-dlx")},
+        {"x-single-active-consumer": Field("t", False)},
+        {"x-single-active-consumer": Field("t", True)},
+        {"x-queue-type": Field("S", b"classic")},
+        {"x-expires": Field("l", 1 << 33)},
+        {"x-message-ttl": Field("b", 0)},
+        {"x-max-priority": Field("u", 255)},
+        {"x-max-length": Field("b", 0)},
+        {"x-max-length-bytes": Field("l", 1 << 40)},
+        {"x-dead-letter-exchange": Field("S", b"nowhere")},
+        {"x-foo": Field("V", None)},
+    ],
+)
+def test_other_arguments_are_fine(client: FakeClient, arguments: Table) -> None:
+    client.request(typed(arguments), Queue.DeclareOk)
