@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..amqp.fields import Table, decode_table, encode_table
 from .exchange import Exchange
+from .policy import Policy
 from .queue import Queue
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from .vhost import VirtualHost
 
 _EXCHANGE, _QUEUE, _BINDING = "exchange", "queue", "binding"
+_POLICY, _OPERATOR_POLICY = "policy", "operator_policy"
 
 
 class Definitions:
@@ -114,6 +116,22 @@ class Definitions:
         if binding.source.durable and binding.destination.durable:
             self._undefine(_binding_key(binding))
 
+    def add_policy(self, vhost_name: str, policy: Policy, *, operator: bool) -> None:
+        """A policy, or an operator policy, was set."""
+        self._define(
+            [_OPERATOR_POLICY if operator else _POLICY, vhost_name, policy.name],
+            {
+                "pattern": policy.pattern,
+                "definition": policy.definition,
+                "priority": policy.priority,
+                "apply-to": policy.applies_to,
+            },
+        )
+
+    def remove_policy(self, vhost_name: str, name: str, *, operator: bool) -> None:
+        """A policy was deleted."""
+        self._undefine([_OPERATOR_POLICY if operator else _POLICY, vhost_name, name])
+
     def _define(self, key: list[str], value: dict[str, Any]) -> None:
         if self.journal is not None:
             self.journal.define(json.dumps(key).encode(), json.dumps(value).encode())
@@ -128,12 +146,24 @@ class Definitions:
 def restore(
     vhosts: "dict[str, VirtualHost]", recovered: "Recovered", definitions: Definitions
 ) -> None:
-    """Build what the journal holds: exchanges and queues, then bindings, then each queue's
-    messages.
+    """Build what the journal holds: policies, exchanges and queues with their messages, then
+    bindings.
 
     `vhosts` has every vhost that is named in the definitions (see `vhost_names`).
     """
     defined = list(_parsed(recovered.definitions))
+    for (kind, vhost, *rest), value in defined:
+        if kind in (_POLICY, _OPERATOR_POLICY):
+            policy = Policy(
+                rest[0],
+                value["pattern"],
+                value["definition"],
+                value["priority"],
+                value["apply-to"],
+            )
+            vhosts[vhost].policies.restore(policy, operator=kind == _OPERATOR_POLICY)
+    for each in vhosts.values():
+        each.apply_policies()
     for (kind, vhost, *rest), value in defined:
         if kind == _EXCHANGE:
             vhosts[vhost].restore_exchange(

@@ -1,5 +1,8 @@
 """Field values as RabbitMQ prints them in texts: Erlang terms."""
 
+from collections.abc import Mapping
+from typing import cast
+
 from ..amqp.fields import Field
 from ..amqp.frames import erlang_binary
 
@@ -28,3 +31,24 @@ def _typed(field: Field) -> str:
 
 def _name(name: str) -> str:
     return erlang_binary(name.encode("utf-8", "surrogateescape"))
+
+
+def json_term(value: object) -> str:
+    """A value from a JSON document as Erlang's ~p prints it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return _name(value)
+    if isinstance(value, list):
+        items = cast("list[object]", value)
+        characters = [item for item in items if isinstance(item, int) and 32 <= item < 127]
+        if items and len(characters) == len(items):
+            text = "".join(map(chr, characters)).replace("\\", "\\\\").replace('"', '\\"')
+            return f'"{text}"'
+        return f"[{','.join(map(json_term, items))}]"
+    if isinstance(value, Mapping):
+        entries = sorted(cast("Mapping[str, object]", value).items())
+        return f"#{{{','.join(f'{_name(key)} => {json_term(item)}' for key, item in entries)}}}"
+    return str(value)

@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING, ClassVar
 from ..amqp.fields import Table
 from .binding import Binding, BindingKey, binding_key
 from .message import Message
+from .policy import Definition
 
 if TYPE_CHECKING:
     from .binding import Destination
+
+
+_ALTERNATE = "alternate-exchange"
 
 
 def _no_randomness(end: int) -> int:
@@ -59,8 +63,8 @@ class Exchange(ABC):
         self.auto_delete = auto_delete
         self.internal = internal
         self.arguments: Table = arguments or {}
-        alternate = self.arguments.get("alternate-exchange")
-        self.alternate: str | None = None if alternate is None else alternate.text
+        self.alternate: str | None = None
+        self.follow({})
         self.bindings: dict[BindingKey, Binding] = {}
         self.destination_of: set[Binding] = set()
         self.random_below = random_below
@@ -68,6 +72,14 @@ class Exchange(ABC):
 
     def __repr__(self) -> str:
         return f"exchange '{self.name or 'amq.default'}' in vhost '{self.vhost_name}'"
+
+    def follow(self, policy: Definition) -> None:
+        """Do what policies set, where the arguments say nothing else."""
+        argument, by_policy = self.arguments.get(_ALTERNATE), policy.get(_ALTERNATE)
+        if argument is not None:
+            self.alternate = argument.text
+        else:
+            self.alternate = by_policy if isinstance(by_policy, str) else None
 
     def bind(self, binding: Binding) -> bool:
         """Add a binding; False if it was there already. Raises PreconditionFailed for bad

@@ -12,6 +12,7 @@ from .exchange import Exchange
 from .header_match import HeaderMatch
 from .message import Message
 from .modulus_hash_exchange import ModulusHashExchange
+from .policy import Definition
 from .random_exchange import RandomExchange
 from .recent_history_exchange import RecentHistoryExchange
 from .topic_trie import TopicTrie
@@ -36,6 +37,9 @@ class DefaultExchange(Exchange):
         super().__init__(vhost_name, "", durable=True)
         self._queues = queues
         self._reply_queues = reply_queues
+
+    def follow(self, policy: Definition) -> None:
+        """No policy applies to it."""
 
     def prepare(self) -> None:
         pass

@@ -26,20 +26,25 @@ class Features:
 
     __slots__ = ("_queue", "counts_bytes", "expiry", "limits", "prioritized")
 
-    def __init__(
-        self,
-        queue: "Queue",
-        expiry: Expiry | None = None,
-        limits: Limits | None = None,
-        *,
-        prioritized: bool = False,
-    ):
+    def __init__(self, queue: "Queue", *, prioritized: bool = False):
         """`prioritized` says that the queue is a `PriorityQueue`."""
         self._queue = queue
         self.prioritized = prioritized
-        self.expiry = expiry
+        self.expiry: Expiry | None = None
+        self.limits: Limits | None = None
+        self.counts_bytes = False
+
+    def limit(self, limits: Limits | None) -> None:
+        """Have other limits, or none, from now on, also for what the queue holds already."""
+        counted = self.limits if self.counts_bytes else None
         self.limits = limits
         self.counts_bytes = limits is not None and limits.max_bytes is not None
+        if limits is None or not self.counts_bytes:
+            return
+        if counted is None:
+            limits.ready_bytes = sum(message.body_bytes for message in self._queue.waiting())
+        else:
+            limits.ready_bytes = counted.ready_bytes
 
     @property
     def singly(self) -> bool:

@@ -7,7 +7,6 @@ their publishers see as basic.nack; reject-publish-dlx makes dead letters of the
 (https://www.rabbitmq.com/docs/maxlength).
 """
 
-from ..amqp.fields import Table
 from .message import Message
 
 DROP_HEAD, REJECT_PUBLISH, REJECT_PUBLISH_DLX = "drop-head", "reject-publish", "reject-publish-dlx"
@@ -43,14 +42,8 @@ class Limits:
         )
 
 
-def limits_of(arguments: Table) -> Limits | None:
-    """The limits that a queue's arguments set."""
-    max_length, max_bytes = arguments.get("x-max-length"), arguments.get("x-max-length-bytes")
+def limits_of(max_length: int | None, max_bytes: int | None, overflow: str) -> Limits | None:
+    """The limits that there are, if there is any."""
     if max_length is None and max_bytes is None:
         return None
-    overflow = arguments.get("x-overflow")
-    return Limits(
-        None if max_length is None else max_length.integer,
-        None if max_bytes is None else max_bytes.integer,
-        DROP_HEAD if overflow is None else overflow.text,
-    )
+    return Limits(max_length, max_bytes, overflow)

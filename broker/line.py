@@ -203,6 +203,13 @@ class Line:
                 yield message
             at += len(some)
 
+    def waiting(self) -> Iterator[Message]:
+        """All messages that are ready, to look at; those of a backlog are read for it."""
+        yield from (message for _, message in self.returned)
+        yield from self.ready
+        if self.backlog is not None:
+            yield from self.all_of(self.backlog.first(len(self.backlog)))
+
     @property
     def memory_bytes(self) -> int:
         """About how much memory its messages take, by the mean size of those seen lately."""

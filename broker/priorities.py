@@ -7,7 +7,7 @@ the highest priority that there is (https://www.rabbitmq.com/docs/priority).
 """
 
 from array import array
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from typing import Any
 
 from ..amqp.content import PRIORITY, Properties
@@ -110,6 +110,10 @@ class PriorityQueue(Queue):
     def page_out(self) -> None:
         for level in self._levels.values():
             level.page_out()
+
+    def waiting(self) -> Iterator[Message]:
+        for level in self._levels.values():
+            yield from level.waiting()
 
     @property
     def memory_bytes(self) -> int:

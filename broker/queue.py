@@ -22,6 +22,7 @@ from .expiry import Expiry
 from .features import Features
 from .line import Line, Store, owns
 from .message import Message
+from .queue_settings import NO_SETTINGS, QueueSettings
 from .timers import Timers
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Queue(Line):
         "mark_dirty",
         "name",
         "rotation",
+        "settings",
         "single_active",
         "timers",
         "vhost_name",
@@ -97,6 +99,7 @@ class Queue(Line):
         self.features: Features | None = None
         self.dead_letters: DeadLetters | None = None
         self.single_active: SingleActive | None = None
+        self.settings: QueueSettings = NO_SETTINGS
 
     def __repr__(self) -> str:
         return f"queue '{self.name}' in vhost '{self.vhost_name}'"

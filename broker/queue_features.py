@@ -1,4 +1,8 @@
-"""From a queue's arguments to what the queue does."""
+"""From what is set for a queue, by arguments and policies, to what the queue does.
+
+Settings change while the queue lives, when policies do. Those that make a difference to it are
+applied here; others (of quorum queues and streams) are read from `queue.settings` where they count.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -6,8 +10,10 @@ from ..amqp.fields import Field
 from .dead_letter import DeadLetters
 from .expiry import Expiry
 from .features import Features
+from .lease import Lease
 from .limits import limits_of
 from .priorities import PriorityQueue
+from .queue_settings import QueueSettings, queue_type, settings_of
 from .single_active import SingleActive
 
 if TYPE_CHECKING:
@@ -17,17 +23,83 @@ if TYPE_CHECKING:
 
 
 def add_features(queue: "Queue", vhost: "VirtualHost", intake: "Intake") -> None:
-    """Give a new queue what its arguments, which have been checked, ask for."""
-    arguments = queue.arguments
-    ttl, limits = arguments.get("x-message-ttl"), limits_of(arguments)
-    expiry = None if ttl is None else Expiry(ttl.integer, intake.timers, queue.look)
-    prioritized = isinstance(queue, PriorityQueue)
-    if expiry is not None or limits is not None or prioritized:
-        queue.features = Features(queue, expiry, limits, prioritized=prioritized)
-    if arguments.get("x-single-active-consumer") == Field("t", True):
+    """Give a new queue what its arguments, which have been checked, and policies ask for."""
+    if isinstance(queue, PriorityQueue):
+        queue.features = Features(queue, prioritized=True)
+    if queue.arguments.get("x-single-active-consumer") == Field("t", True):
         queue.single_active = SingleActive()
-    exchange = arguments.get("x-dead-letter-exchange")
-    if exchange is not None:
-        routing_key = arguments.get("x-dead-letter-routing-key")
-        key = None if routing_key is None else routing_key.text
-        queue.dead_letters = DeadLetters(queue, vhost, intake, exchange.text, key)
+    ttl_ms = _settings_in(vhost, queue).message_ttl_ms
+    if ttl_ms is not None:
+        # It holds for messages from before a restart as well.
+        _features_of(queue).expiry = Expiry(ttl_ms, intake.timers, queue.look)
+    update_settings(queue, vhost, intake)
+
+
+def update_settings(queue: "Queue", vhost: "VirtualHost", intake: "Intake") -> None:
+    """Have a queue do what is set for it now: policies may have changed.
+
+    The vhost's `epoch` must move afterwards.
+    """
+    settings, before = _settings_in(vhost, queue), queue.settings
+    if settings == before:
+        return
+    queue.settings = settings
+    _change_lease(queue, vhost, intake, settings.expires_ms)
+    if _dead_letters(settings) != _dead_letters(before):
+        _change_dead_letters(queue, vhost, intake)
+    _change_ttl(queue, intake, settings.message_ttl_ms)
+    if _limits(settings) != _limits(before):
+        _change_limits(queue)
+
+
+def _settings_in(vhost: "VirtualHost", queue: "Queue") -> QueueSettings:
+    matching = vhost.policies.matching(queue_type(queue.arguments), queue.name)
+    return settings_of(queue.arguments, matching.definition)
+
+
+def _features_of(queue: "Queue") -> Features:
+    if queue.features is None:
+        queue.features = Features(queue)
+    return queue.features
+
+
+def _change_lease(
+    queue: "Queue", vhost: "VirtualHost", intake: "Intake", expires_ms: int | None
+) -> None:
+    """As in RabbitMQ, the time that it may be unused begins anew."""
+    if queue.lease is not None:
+        queue.lease.end()
+        queue.lease = None
+    if expires_ms is not None:
+        queue.lease = Lease(queue, expires_ms, intake.timers, vhost.delete_queue)
+
+
+def _dead_letters(settings: QueueSettings) -> tuple[str | None, str | None]:
+    return settings.dead_letter_exchange, settings.dead_letter_routing_key
+
+
+def _change_dead_letters(queue: "Queue", vhost: "VirtualHost", intake: "Intake") -> None:
+    exchange, routing_key = _dead_letters(queue.settings)
+    queue.dead_letters = (
+        None if exchange is None else DeadLetters(queue, vhost, intake, exchange, routing_key)
+    )
+
+
+def _change_ttl(queue: "Queue", intake: "Intake", ttl_ms: int | None) -> None:
+    expiry = None if queue.features is None else queue.features.expiry
+    if (None if expiry is None else expiry.ttl_ms) == ttl_ms:
+        return
+    if expiry is None:
+        expiry = _features_of(queue).expiry = Expiry(None, intake.timers, queue.look)
+    expiry.change(ttl_ms)
+
+
+def _limits(settings: QueueSettings) -> tuple[int | None, int | None, str]:
+    return settings.max_length, settings.max_length_bytes, settings.overflow
+
+
+def _change_limits(queue: "Queue") -> None:
+    limits = limits_of(*_limits(queue.settings))
+    if limits is not None or queue.features is not None:
+        _features_of(queue).limit(limits)
+        queue.look()

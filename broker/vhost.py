@@ -21,13 +21,14 @@ from .equivalence import check_equivalent_exchange, check_equivalent_queue
 from .exchange import Exchange
 from .exchanges import EXCHANGE_TYPES, DefaultExchange
 from .intake import Intake
-from .lease import Lease
 from .line import Store
 from .message import Message
+from .policies import Policies
+from .policy import EXCHANGE
 from .priorities import PriorityQueue
 from .queue import Queue
 from .queue_arguments import check_queue_arguments
-from .queue_features import add_features
+from .queue_features import add_features, update_settings
 from .routing import route
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class VirtualHost:
         "epoch",
         "exchanges",
         "name",
+        "policies",
         "queues",
         "reply_queues",
     )
@@ -87,6 +89,7 @@ class VirtualHost:
         self._definitions = definitions
         self._store = store
         self._random_below = random_below
+        self.policies = Policies(name, definitions, self.apply_policies)
         self.queues: dict[str, Queue] = {}
         self.reply_queues: dict[str, Queue] = {}
         """Queues that only direct replies reach; they are neither listed nor bound."""
@@ -99,6 +102,14 @@ class VirtualHost:
             )
 
     def _routes_changed(self) -> None:
+        self.epoch += 1
+
+    def apply_policies(self) -> None:
+        """Have all exchanges and queues do what policies set for them now."""
+        for exchange in self.exchanges.values():
+            exchange.follow(self.policies.matching(EXCHANGE, exchange.name).definition)
+        for queue in self.queues.values():
+            update_settings(queue, self, self._intake)
         self.epoch += 1
 
     # --- looking up ---------------------------------------------------------------------------
@@ -195,6 +206,7 @@ class VirtualHost:
             arguments=arguments,
             random_below=self._random_below,
         )
+        exchange.follow(self.policies.matching(EXCHANGE, name).definition)
         self.epoch += 1
         return exchange
 
@@ -290,9 +302,6 @@ class VirtualHost:
             exclusive_owner=owner,
             arguments=arguments,
         )
-        expires = arguments.get("x-expires")
-        if expires is not None:
-            queue.lease = Lease(queue, expires.integer, self._timers, self.delete_queue)
         add_features(queue, self, self._intake)
         self.epoch += 1
         return queue

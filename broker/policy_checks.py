@@ -1,0 +1,278 @@
+"""Which policies are refused, in RabbitMQ's words.
+
+The keys are those of RabbitMQ 3.13 without plugins, and those of delayed retries (4.3). Keys that
+concern clusters or how RabbitMQ keeps messages are checked and have no effect here, as on a single
+node of RabbitMQ. Those of its plugins are refused as by a RabbitMQ without them.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import TypeGuard, cast
+
+from .erlang_terms import json_term
+from .policy import APPLIES_TO, Definition, JsonValue, Policy, regular_expression
+
+_SEGMENT_BYTES_MAX = 3_000_000_000
+_MAX_AGE = re.compile(r"0*[1-9][0-9]*[YMDhms]")
+
+
+class InvalidPolicy(ValueError):
+    """A policy is refused; the text says why, in as many lines as there are faults."""
+
+
+class _Fault(ValueError):
+    """What is wrong with a definition."""
+
+
+def checked_policy(
+    name: str,
+    pattern: JsonValue,
+    definition: JsonValue,
+    *,
+    priority: JsonValue = 0,
+    applies_to: JsonValue = "all",
+    operator: bool = False,
+) -> Policy:
+    """A policy of these values, which may come from a JSON document, if they make sense.
+
+    `operator` says that it is to be an operator policy, which can have some keys only. Raises
+    InvalidPolicy.
+    """
+    faults = [
+        fault
+        for fault in (
+            _fault_of_definition(definition, operator),
+            _fault_of_apply_to(applies_to),
+            _fault_of_pattern(pattern),
+            _fault_of_priority(priority),
+        )
+        if fault is not None
+    ]
+    if faults:
+        raise InvalidPolicy("\n".join(faults))
+    return Policy(
+        name,
+        cast("str", pattern),
+        dict(cast("Definition", definition)),
+        cast("float", priority),
+        cast("str", applies_to),
+    )
+
+
+def _fault_of_priority(priority: JsonValue) -> str | None:
+    if isinstance(priority, int | float) and not isinstance(priority, bool):
+        return None
+    return f"priority should be a number, actually was {json_term(priority)}"
+
+
+def _fault_of_pattern(pattern: JsonValue) -> str | None:
+    if not isinstance(pattern, str):
+        return f"pattern should be a binary but was {json_term(pattern)}"
+    try:
+        regular_expression(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        why, at = (error.msg, error.pos) if isinstance(error, re.error) else (str(error), 0)
+        return f'pattern should be regular expression but is invalid: {{"{why}",{at or 0}}}'
+    return None
+
+
+def _fault_of_apply_to(applies_to: JsonValue) -> str | None:
+    if isinstance(applies_to, str) and applies_to in APPLIES_TO:
+        return None
+    shown = applies_to if isinstance(applies_to, str) else json_term(applies_to)
+    return (
+        f"apply-to '{shown}' unrecognised; should be one of: 'queues', 'classic_queues', "
+        " 'quorum_queues', 'streams', 'exchanges', or 'all'"
+    )
+
+
+def _fault_of_definition(definition: JsonValue, operator: bool) -> str | None:
+    if definition in ([], {}):
+        return "no policy provided"
+    if isinstance(definition, list):
+        return f"definition must be a dictionary: {json_term(definition)}"
+    if not isinstance(definition, Mapping):
+        validator = "operator_policy_validator" if operator else "policy_validator"
+        return (
+            f"parse error while reading policy definition: {json_term(definition)}."
+            f" Validator: {validator}."
+        )
+    allowed = _OF_OPERATORS if operator else _CHECKS.keys()
+    known = {key: definition[key] for key in sorted(definition) if key in allowed}
+    try:
+        for key, value in known.items():
+            _CHECKS[key](value)
+        _check_mirrors(known)
+        _check_delayed_retry(known)
+    except _Fault as fault:
+        return str(fault)
+    unknown = [
+        f"{{{json_term(key)},{json_term(definition[key])}}}"
+        for key in sorted(definition)
+        if key not in allowed
+    ]
+    return f"[{','.join(unknown)}] are not recognised policy settings" if unknown else None
+
+
+# --- values -----------------------------------------------------------------------------------
+
+_Check = Callable[[JsonValue], None]
+
+
+def _text(what: str, *allowed: str) -> _Check:
+    """A string; one of `allowed`, if there are any."""
+
+    def check(value: JsonValue) -> None:
+        if not isinstance(value, str) or (allowed and value not in allowed):
+            raise _Fault(f"{json_term(value)} is not a valid {what}")
+
+    return check
+
+
+def _number(what: str, least: int, most: int | None = None) -> _Check:
+    def check(value: JsonValue) -> None:
+        if not _is_integer(value) or value < least or (most is not None and value > most):
+            raise _Fault(f"{json_term(value)} is not a valid {what}")
+
+    return check
+
+
+def _is_integer(value: JsonValue) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _check_max_age(value: JsonValue) -> None:
+    if not isinstance(value, str) or _MAX_AGE.fullmatch(value) is None:
+        raise _Fault(f"{json_term(value)} is not a valid max age")
+
+
+def _check_master_locator(value: JsonValue) -> None:
+    if value not in ("client-local", "min-masters", "random"):
+        raise _Fault(f"{json_term(value)} invalid queue-master-locator value")
+
+
+def _check_delayed_retry(definition: Definition) -> None:
+    kind, least = definition.get("delayed-retry-type"), definition.get("delayed-retry-min")
+    most = definition.get("delayed-retry-max")
+    if kind not in (None, "disabled") and least is None:
+        raise _Fault(f"delayed-retry-min is required when delayed-retry-type is {kind}")
+    if isinstance(least, int) and isinstance(most, int) and most < least:
+        raise _Fault(
+            f"delayed-retry-max ({most}) must not be smaller than delayed-retry-min ({least})"
+        )
+
+
+def _check_mirrors(definition: Definition) -> None:
+    """The keys of mirrored queues, each of which makes sense only with ha-mode."""
+    if not any(key.startswith("ha-") for key in definition):
+        return
+    mode = definition.get("ha-mode")
+    if mode is None:
+        raise _Fault(
+            "ha-mode must be specified to specify ha-params, ha-sync-mode or ha-promote-on-shutdown"
+        )
+    if mode not in ("all", "exactly", "nodes"):
+        raise _Fault(f"{json_term(mode)} is not a valid ha-mode value")
+    _check_mirror_parameters(mode, definition)
+    synchronizing = definition.get("ha-sync-mode", "manual")
+    if synchronizing not in ("automatic", "manual"):
+        raise _Fault(
+            f'ha-sync-mode must be "manual" or "automatic", got {json_term(synchronizing)}'
+        )
+    batch = definition.get("ha-sync-batch-size", 1)
+    if not _is_integer(batch) or batch < 1:
+        raise _Fault(
+            f"ha-sync-batch-size takes an integer greater than 0, {json_term(batch)} given"
+        )
+    for key in ("ha-promote-on-shutdown", "ha-promote-on-failure"):
+        promoting = definition.get(key, "always")
+        if promoting not in ("always", "when-synced"):
+            raise _Fault(f'{key} must be "always" or "when-synced", got {json_term(promoting)}')
+
+
+def _check_mirror_parameters(mode: JsonValue, definition: Definition) -> None:
+    given = "ha-params" in definition
+    parameters = definition.get("ha-params")
+    shown = json_term(parameters) if given else "none"
+    if mode == "all" and given:
+        raise _Fault('ha-mode="all" does not take parameters')
+    if mode == "exactly" and not (_is_integer(parameters) and parameters > 0):
+        raise _Fault(f'ha-mode="exactly" takes an integer, {shown} given')
+    if mode == "nodes":
+        if not isinstance(parameters, list):
+            raise _Fault(f'ha-mode="nodes" takes a list, {shown} given')
+        if not parameters:
+            raise _Fault('ha-mode="nodes" list must be non-empty')
+        others = [item for item in parameters if not isinstance(item, str)]
+        if others:
+            raise _Fault(
+                f'ha-mode="nodes" takes a list of strings, {json_term(others)} was not a string'
+            )
+
+
+def _unchecked(value: JsonValue) -> None:
+    """For what is checked together with other keys."""
+
+
+_CHECKS: Mapping[str, _Check] = {
+    "alternate-exchange": _text("alternate exchange name"),
+    "consumer-timeout": _number("consumer timeout", 0),
+    "dead-letter-exchange": _text("dead letter exchange name"),
+    "dead-letter-routing-key": _text("dead letter routing key"),
+    "dead-letter-strategy": _text("dead letter strategy", "at-most-once", "at-least-once"),
+    "message-ttl": _number("message TTL", 0),
+    "expires": _number("queue expiry", 1),
+    "max-length": _number("maximum length", 0),
+    "max-length-bytes": _number("maximum length in bytes", 0),
+    "max-in-memory-length": _number("maximum memory in bytes", 0),
+    "max-in-memory-bytes": _number("maximum memory in bytes", 0),
+    "queue-mode": _text("queue-mode value", "default", "lazy"),
+    "queue-version": _number("queue-version value", 1, 2),
+    "overflow": _text("overflow value", "drop-head", "reject-publish", "reject-publish-dlx"),
+    "delivery-limit": _number("delivery limit", 0),
+    "max-age": _check_max_age,
+    "stream-max-segment-size-bytes": _number("segment size", 0, _SEGMENT_BYTES_MAX),
+    "stream-filter-size-bytes": _number("filter size. Valid range is 16-255", 16, 255),
+    "queue-leader-locator": _text(
+        "queue leader locator value", "client-local", "balanced", "random", "least-leaders"
+    ),
+    "queue-master-locator": _check_master_locator,
+    "initial-cluster-size": _number("cluster size", 0),
+    "target-group-size": _number("qq target count value", 1),
+    "delayed-retry-type": _text(
+        "delayed retry type. Must be one of: all, failed, returned, disabled",
+        "all",
+        "failed",
+        "returned",
+        "disabled",
+    ),
+    "delayed-retry-min": _number("delayed retry minimum delay. Must be a positive integer", 1),
+    "delayed-retry-max": _number("delayed retry maximum delay. Must be a positive integer", 1),
+    "ha-mode": _unchecked,
+    "ha-params": _unchecked,
+    "ha-sync-mode": _unchecked,
+    "ha-sync-batch-size": _unchecked,
+    "ha-promote-on-shutdown": _unchecked,
+    "ha-promote-on-failure": _unchecked,
+}
+
+_OF_OPERATORS = frozenset(
+    (
+        "expires",
+        "message-ttl",
+        "max-length",
+        "max-length-bytes",
+        "max-in-memory-length",
+        "max-in-memory-bytes",
+        "delivery-limit",
+        "queue-version",
+        "overflow",
+        "target-group-size",
+        "delayed-retry-type",
+        "delayed-retry-min",
+        "delayed-retry-max",
+        "ha-mode",
+        "ha-params",
+        "ha-sync-mode",
+    )
+)
