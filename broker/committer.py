@@ -1,14 +1,18 @@
-"""Writing the journal to disk: one thread of its own, one batch at a time.
+"""Writing the journal to disk: one batch at a time, in a thread of its own or, if that is quicker,
+in place.
 
 While a batch is being written and synced the next one gathers in memory: that is group commit. The
 thread gets batches through a queue and answers through a pipe, which costs less than a thread pool
-and lets the loop sleep.
+and lets the loop sleep. Still it costs more than a quick disk takes to sync; so when the loop has
+nothing else to do, and as long as syncs have been quick lately, small batches are written without
+the thread.
 """
 
 import logging
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable
 
 import trio
@@ -22,6 +26,10 @@ log = logging.getLogger("leveret.journal")
 
 RETRY_S = 1.0
 """How long to wait before a batch is written again that found the disk full."""
+
+IN_PLACE_MAX_BYTES = 200_000
+QUICK_SYNC_S = 0.0005
+"""Batches up to that size, on a disk that quick, may be written in place."""
 
 
 class Committer:
@@ -46,6 +54,8 @@ class Committer:
         self._batch: Batch | None = None
         self._pages_taken = self._pages_written = 0
         self._full = False
+        self._mean_s = 1.0
+        """About how long batches take lately, in seconds; slow until known better."""
         self._requests: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self._failure: JournalError | None = None
         self._done, self._answer = os.pipe()
@@ -64,14 +74,25 @@ class Committer:
         """Whether there is something to write that is not being written yet."""
         return self._journal.has_work
 
-    def commit(self) -> None:
+    def commit(self, *, in_place: bool = False) -> None:
         """Have all that was appended written, unless a batch is on its way: then that comes
         next.
+
+        With `in_place`, for when nothing else is to be done meanwhile, a small batch may have been
+        written and reported when this returns.
         """
         if self._batch is None and self._journal.has_work:
             self._batch = self._journal.take_batch()
             self._pages_taken = self._journal.pages.position
-            if self._batch is not None:
+            if self._batch is None:
+                return
+            if in_place and self._mean_s < QUICK_SYNC_S and _is_small(self._batch):
+                self._write(self._batch)
+                if self._failure is None:
+                    self._report()
+                else:
+                    os.write(self._answer, b".")
+            else:
                 self._requests.put(self._batch)
 
     async def run(self) -> None:
@@ -98,21 +119,31 @@ class Committer:
                 self._full = False
                 log.warning("the disk has room again")
                 self._disk_full(False)
-            self._batch = None
-            self._pages_written = self._pages_taken
-            self._synced(self._journal.synced(batch))
+            self._report()
+
+    def _report(self) -> None:
+        batch, self._batch = self._batch, None
+        assert batch is not None
+        self._pages_written = self._pages_taken
+        self._synced(self._journal.synced(batch))
 
     def _write_batches(self) -> None:
         """The thread: write what comes, answer with a byte each."""
         while (batch := self._requests.get()) is not None:
-            self._failure = None
-            try:
-                batch.write_and_sync()
-            except JournalError as error:
-                self._failure = error
-            except Exception as error:
-                self._failure = JournalFailed(f"cannot write the journal: {error!r}")
+            self._write(batch)
             os.write(self._answer, b".")
+
+    def _write(self, batch: Batch) -> None:
+        """Write a batch and note how long it took, or why it failed."""
+        self._failure = None
+        started = time.perf_counter()
+        try:
+            batch.write_and_sync()
+        except JournalError as error:
+            self._failure = error
+        except Exception as error:
+            self._failure = JournalFailed(f"cannot write the journal: {error!r}")
+        self._mean_s += (time.perf_counter() - started - self._mean_s) / 8
 
     def stop(self) -> bool:
         """End the thread after the batch that it is at; whether the journal is whole."""
@@ -124,3 +155,7 @@ class Committer:
         os.close(self._done)
         os.close(self._answer)
         return whole
+
+
+def _is_small(batch: Batch) -> bool:
+    return not batch.unlinks and batch.size <= IN_PLACE_MAX_BYTES

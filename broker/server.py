@@ -132,6 +132,8 @@ class Server:
                 journal, self._synced, self._disk_full, self._journal_failed
             )
         self._commit_is_due = False
+        self._published_bytes = 0
+        """What had been published when the journal was last written."""
         self._disk_is_full = False
         self.failure: JournalError | None = None
         """Why the broker had to stop, if the journal was the reason."""
@@ -228,10 +230,15 @@ class Server:
     def _commit(self, committer: Committer) -> None:
         """Have the journal written at once if somebody waits for it or there is much to write, else
         soon: what nobody waits for (acknowledgements above all) shares the syncs of the rest.
+
+        If nothing but what it is about has come in since the last time, the loop may wait.
         """
         broker = self.broker
         if broker.awaits_disk or committer.unwritten_bytes > LAZY_MAX_BYTES:
-            committer.commit()
+            published_bytes = broker.memory.published_bytes - self._published_bytes
+            self._published_bytes += published_bytes
+            alone = not self._put_off and published_bytes < 2 * committer.unwritten_bytes
+            committer.commit(in_place=alone)
         elif not self._commit_is_due and committer.has_work:
             self._commit_is_due = True
             broker.timers.at(broker.timers.now + COMMIT_DELAY_S, self._commit_late)

@@ -1,0 +1,128 @@
+"""When the journal is written by the thread, and when in place."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+import trio
+
+from leveret.broker import committer as committer_module
+from leveret.broker.committer import IN_PLACE_MAX_BYTES, Committer
+from leveret.storage.errors import JournalError
+from leveret.storage.journal import Journal
+from leveret.storage.opening import open_journal
+from memory_disk import MemoryDisk, MemoryFile
+
+pytestmark = pytest.mark.trio
+
+OWNER = 1
+ENOUGH_FOR_A_MEAN = 80
+
+
+class Written:
+    """A committer, and what it has reported."""
+
+    def __init__(self, journal: Journal):
+        self.journal = journal
+        self.synced: list[int] = []
+        self.failures: list[JournalError] = []
+        self.reported = trio.Event()
+        self.committer = Committer(journal, self._synced, lambda full: None, self._failed)
+
+    def _synced(self, position: int) -> None:
+        self.synced.append(position)
+        self.reported.set()
+
+    def _failed(self, failure: JournalError) -> None:
+        self.failures.append(failure)
+        self.reported.set()
+
+    def append(self, size: int = 10) -> int:
+        """Store a message; the position behind it."""
+        self.journal.append_message((OWNER,), bytes(size))
+        return self.journal.position
+
+    async def through_the_thread(self) -> None:
+        """Store and commit a message, and wait for it."""
+        self.reported = trio.Event()
+        self.append()
+        self.committer.commit()
+        await self.reported.wait()
+
+    async def get_to_know_the_disk(self) -> None:
+        """Commit often enough for the committer to know how quick it is."""
+        for _ in range(ENOUGH_FOR_A_MEAN):
+            await self.through_the_thread()
+
+
+@pytest.fixture
+def disk() -> MemoryDisk:
+    return MemoryDisk()
+
+
+@pytest.fixture
+def written(disk: MemoryDisk, nursery: trio.Nursery) -> Iterator[Written]:
+    journal, _ = open_journal(disk)
+    written = Written(journal)
+    nursery.start_soon(written.committer.run)
+    yield written
+    nursery.cancel_scope.cancel()
+    written.committer.stop()
+
+
+async def test_a_disk_that_is_not_known_yet_is_left_to_the_thread(written: Written) -> None:
+    written.append()
+    written.committer.commit(in_place=True)
+    assert written.synced == []
+
+
+async def test_a_small_batch_for_a_quick_disk_is_on_it_when_commit_returns(
+    written: Written,
+) -> None:
+    await written.get_to_know_the_disk()
+    position = written.append()
+    written.committer.commit(in_place=True)
+    assert written.synced[-1] == position == written.journal.durable
+
+
+async def test_the_thread_writes_while_there_is_other_work(written: Written) -> None:
+    await written.get_to_know_the_disk()
+    position = written.append()
+    written.committer.commit()
+    assert written.synced[-1] < position
+
+
+async def test_the_thread_writes_what_is_large(written: Written) -> None:
+    await written.get_to_know_the_disk()
+    position = written.append(IN_PLACE_MAX_BYTES)
+    written.committer.commit(in_place=True)
+    assert written.synced[-1] < position
+
+
+async def test_the_thread_writes_for_a_slow_disk(
+    written: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committer_module, "QUICK_SYNC_S", 0.0)
+    await written.get_to_know_the_disk()
+    position = written.append()
+    written.committer.commit(in_place=True)
+    assert written.synced[-1] < position
+
+
+async def test_a_sync_that_fails_in_place_is_a_failure_of_the_journal(
+    written: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await written.get_to_know_the_disk()
+    threads = list[threading.Thread]()
+
+    def fails(file: MemoryFile) -> None:
+        threads.append(threading.current_thread())
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(MemoryFile, "fdatasync", fails)
+    written.reported = trio.Event()
+    position = written.append()
+    written.committer.commit(in_place=True)
+    await written.reported.wait()
+    assert threads == [threading.main_thread()]
+    assert written.synced[-1] < position
