@@ -1,13 +1,26 @@
-"""The far end of a long queue: messages that are on disk only, eight bytes each in memory.
+"""The far end of a long queue: messages that are on disk only, four bytes each in memory.
 
 A queue that has a backlog takes every new message to its end and reads from its front, a batch at a
 time, when what it holds in memory runs out.
 """
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable
+from itertools import islice
 
-_FREED_AT = 1 << 16
+BLOCK_MESSAGES = 1 << 14
+_OFFSETS = 1 << 32
+
+
+class _Block:
+    """Some messages in a row: offsets of their ids from a base."""
+
+    __slots__ = ("base", "offsets")
+
+    def __init__(self, base: int, offsets: Iterable[int] = ()):
+        self.base = base
+        self.offsets = array("I", offsets)
 
 
 class Backlog:
@@ -17,36 +30,70 @@ class Backlog:
     queue gives out its messages in order and takes them back to their places.
     """
 
-    __slots__ = ("_at", "_ids", "delivered")
+    __slots__ = ("_at", "_blocks", "_count", "delivered")
 
     def __init__(self, ids: Iterable[int] = (), delivered: int = 0):
         """`delivered` says how many at the front were delivered before."""
-        self._ids = ids if isinstance(ids, array) else array("Q", ids)
+        self._blocks: deque[_Block] = deque()
         self._at = 0
+        self._count = 0
         self.delivered = delivered
+        ids = ids if isinstance(ids, array) else array("Q", ids)
+        for at in range(0, len(ids), BLOCK_MESSAGES):
+            self._extend(ids[at : at + BLOCK_MESSAGES])
+
+    def _extend(self, ids: "array[int]") -> None:
+        """Add messages at the end, as many as fit in a block."""
+        base = min(ids)
+        if max(ids) - base < _OFFSETS:
+            self._blocks.append(_Block(base, [each - base for each in ids]))
+            self._count += len(ids)
+        else:
+            for each in ids:
+                self.append(each)
 
     def __len__(self) -> int:
-        return len(self._ids) - self._at
+        return self._count
 
     def append(self, stored: int) -> None:
         """Add a message at the end."""
-        self._ids.append(stored)
+        block = self._blocks[-1] if self._blocks else None
+        if (
+            block is None
+            or not 0 <= stored - block.base < _OFFSETS
+            or len(block.offsets) == BLOCK_MESSAGES
+        ):
+            block = _Block(stored)
+            self._blocks.append(block)
+        block.offsets.append(stored - block.base)
+        self._count += 1
 
     def put_before(self, ids: Iterable[int], delivered: int) -> None:
         """Add messages at the front, so many of which were delivered before."""
-        before = array("Q", ids)
+        before = Backlog(ids)
         self.delivered = len(before) + self.delivered if self.delivered else delivered
-        self._ids = before + self._ids[self._at :]
-        self._at = 0
+        if self._at:
+            del self._blocks[0].offsets[: self._at]
+            self._at = 0
+        self._blocks.extendleft(reversed(before._blocks))
+        self._count += len(before)
 
-    def first(self, count: int) -> Sequence[int]:
+    def first(self, count: int) -> "array[int]":
         """The first messages, at most `count`."""
-        return self._ids[self._at : self._at + count]
+        found, at = array("Q"), self._at
+        for block in self._blocks:
+            base = block.base
+            wanted = count - len(found)
+            found.extend(base + offset for offset in islice(block.offsets, at, at + wanted))
+            if len(found) >= count:
+                break
+            at = 0
+        return found
 
     def drop(self, count: int) -> None:
         """Take the first messages out."""
-        self._at += count
+        self._count -= count
         self.delivered = max(self.delivered - count, 0)
-        if self._at >= _FREED_AT:
-            del self._ids[: self._at]
-            self._at = 0
+        self._at += count
+        while self._blocks and self._at >= len(self._blocks[0].offsets):
+            self._at -= len(self._blocks.popleft().offsets)

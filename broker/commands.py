@@ -48,7 +48,7 @@ def _tx_select(channel: Channel, call: m.TxSelect) -> None:
     if publisher.confirms is not None:
         raise PreconditionFailed("cannot switch from confirm to tx mode")
     if publisher.transaction is None:
-        publisher.transaction = Transaction()
+        publisher.transaction = Transaction(channel.connection.broker.memory)
         publisher.forget_routes()
     channel.send(m.TxSelectOk())
 

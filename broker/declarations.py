@@ -82,10 +82,8 @@ def exchange_delete(channel: Channel, call: ExchangeDelete) -> None:
     name, vhost = _name(call.exchange), channel.connection.vhost
     vhost.check_not_default(name)
     channel.connection.permissions.check(Right.CONFIGURE, "exchange", name)
-    exchange = vhost.exchanges.get(name)
     vhost.delete_exchange(name, if_unused=call.if_unused)
-    durable = exchange is not None and exchange.durable
-    _answer(channel, call.nowait, ExchangeDeleteOk(), durable=durable)
+    _answer(channel, call.nowait, ExchangeDeleteOk())
 
 
 def exchange_bind(channel: Channel, call: ExchangeBind) -> None:
@@ -103,11 +101,9 @@ def exchange_unbind(channel: Channel, call: ExchangeUnbind) -> None:
     vhost = channel.connection.vhost
     destination_name, source_name = _exchange_pair(channel, call)
     destination, source = vhost.exchanges.get(destination_name), vhost.exchanges.get(source_name)
-    durable = False
     if destination is not None and source is not None:
         vhost.unbind(source, destination, call.routing_key, call.arguments)
-        durable = source.durable and destination.durable
-    _answer(channel, call.nowait, ExchangeUnbindOk(), durable=durable)
+    _answer(channel, call.nowait, ExchangeUnbindOk())
 
 
 def _exchange_pair(channel: Channel, call: ExchangeBind | ExchangeUnbind) -> tuple[str, str]:
@@ -188,11 +184,9 @@ def queue_unbind(channel: Channel, call: QueueUnbind) -> None:
     vhost = channel.connection.vhost
     name, key, exchange_name = _binding_names(channel, call)
     queue, exchange = vhost.queues.get(name), vhost.exchanges.get(exchange_name)
-    durable = False
     if queue is not None and exchange is not None and exchange.has(queue, key, call.arguments):
         vhost.unbind(exchange, vhost.queue(name, channel.connection), key, call.arguments)
-        durable = exchange.durable and queue.durable
-    _answer(channel, False, QueueUnbindOk(), durable=durable)
+    _answer(channel, False, QueueUnbindOk())
 
 
 def _binding_names(channel: Channel, call: QueueBind | QueueUnbind) -> tuple[str, str, str]:
@@ -222,9 +216,8 @@ def queue_delete(channel: Channel, call: QueueDelete) -> None:
     connection, vhost = channel.connection, channel.connection.vhost
     name = channel.queue_name(_name(call.queue))
     connection.permissions.check(Right.CONFIGURE, "queue", name)
-    count, durable = 0, False
+    count = 0
     if name in vhost.queues:
         queue = vhost.queue(name, connection)
         count = vhost.delete_queue(queue, if_unused=call.if_unused, if_empty=call.if_empty)
-        durable = queue.durable
-    _answer(channel, call.nowait, QueueDeleteOk(count), durable=durable)
+    _answer(channel, call.nowait, QueueDeleteOk(count))

@@ -33,6 +33,12 @@ class Store(Protocol):
         """Read messages back; they get new ids, as if published now."""
         ...
 
+    def fitting(self, ids: Sequence[int], limit_bytes: int) -> int:
+        """How many of these messages, from the first on, take about so many bytes; at least
+        one.
+        """
+        ...
+
     def settle(self, line: "Line", ids: Sequence[int]) -> None:
         """A queue is done with messages."""
         ...
@@ -138,7 +144,8 @@ class Line:
         if backlog is None:
             return False
         assert self.store is not None
-        ids = backlog.first(min(most, self.held_messages()))
+        ids = backlog.first(most)
+        ids = ids[: self.store.fitting(ids, LOADED_BYTES)]
         messages, delivered = self.store.load(ids), backlog.delivered
         backlog.drop(len(ids))
         for place, message in enumerate(messages):
@@ -197,7 +204,8 @@ class Line:
         assert self.store is not None
         at = 0
         while at < len(ids):
-            some = ids[at : at + (self.held_messages() if self.mean_bytes else 1)]
+            some = ids[at : at + LOADED_MESSAGES]
+            some = some[: self.store.fitting(some, LOADED_BYTES)]
             for message in self.store.load(some):
                 self.seen(len(message.content))
                 yield message

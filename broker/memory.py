@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _PAGED_OUT_TO = 0.7
 _ALARM_AT = 4 / 3
+_TRANSACTIONS_MIN_BYTES = 16 << 20
 _AT_ONCE = 4
 """How many queues are paged out in one turn."""
 
@@ -34,11 +35,27 @@ class MemoryBudget:
         self.budget_bytes = 0
         self.published_bytes = 0
         """Bytes of messages published since the broker started."""
+        self.transaction_bytes = 0
+        """What open transactions hold."""
 
     @property
     def is_due(self) -> bool:
         """Whether so much has come in that it is time to look."""
         return self.again or self.published_bytes - self._checked_at > self.budget_bytes >> 4 > 0
+
+    @property
+    def transactions_max_bytes(self) -> int:
+        """How much all open transactions may hold together: they can't be paged out, and blocking
+        their publishers would keep them from committing.
+        """
+        return max(self.budget_bytes >> 2, _TRANSACTIONS_MIN_BYTES) if self.budget_bytes else 0
+
+    def hold_for_transaction(self, size_bytes: int) -> bool:
+        """Count a message that waits for a tx.commit; False if that would be too much."""
+        if 0 < self.transactions_max_bytes < self.transaction_bytes + size_bytes:
+            return False
+        self.transaction_bytes += size_bytes
+        return True
 
     def look(self) -> None:
         """Page out and raise or clear the alarm, as memory asks for."""

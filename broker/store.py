@@ -33,6 +33,12 @@ class JournalStore:
             for stored in found
         ]
 
+    def fitting(self, ids: Sequence[int], limit_bytes: int) -> int:
+        """How many of these messages, from the first on, take about so many bytes; at least
+        one.
+        """
+        return self._journal.fitting(ids, limit_bytes)
+
     def settle(self, line: Line, ids: Sequence[int]) -> None:
         """A queue is done with messages."""
         if len(ids) == 1:

@@ -2,28 +2,44 @@
 
 from typing import TYPE_CHECKING, TypeAlias
 
+from ..amqp.errors import PreconditionFailed
+from .line import MESSAGE_OVERHEAD_BYTES
 from .message import Message
 from .queue import Queue
 from .unsettled import Delivery, Outcome
 
 if TYPE_CHECKING:
     from .channel import Channel
+    from .memory import MemoryBudget
 
 Settlement: TypeAlias = tuple[dict[int, Delivery], Outcome]
 """Deliveries by their tags, and what becomes of them."""
 
 
 class Transaction:
-    """What one channel has done since tx.select or the last commit or rollback."""
+    """What one channel has done since tx.select or the last commit or rollback.
 
-    __slots__ = ("_published", "_settled")
+    What it has published is held in memory; all transactions together may hold as much as `memory`
+    allows.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_held_bytes", "_memory", "_published", "_settled")
+
+    def __init__(self, memory: "MemoryBudget") -> None:
+        self._memory = memory
+        self._held_bytes = 0
         self._published: list[tuple[Message, tuple[Queue, ...], bool]] = []
         self._settled: list[Settlement] = []
 
     def publish(self, message: Message, queues: tuple[Queue, ...], mandatory: bool) -> None:
-        """Hold a routed message back."""
+        """Hold a routed message back. Raises PreconditionFailed if too much is held already."""
+        held_bytes = len(message.content) + MESSAGE_OVERHEAD_BYTES
+        if not self._memory.hold_for_transaction(held_bytes):
+            raise PreconditionFailed(
+                "uncommitted transactions hold more than"
+                f" {self._memory.transactions_max_bytes} bytes; commit more often"
+            )
+        self._held_bytes += held_bytes
         self._published.append((message, queues, mandatory))
 
     def settle(self, deliveries: dict[int, Delivery], outcome: Outcome) -> None:
@@ -37,6 +53,7 @@ class Transaction:
         complete = True
         published, self._published = self._published, []
         settled, self._settled = self._settled, []
+        self._let_go()
         broker = channel.connection.broker
         with broker.definitions.together():
             for message, queues, mandatory in published:
@@ -51,6 +68,11 @@ class Transaction:
     def rollback(self, channel: "Channel") -> None:
         """Forget the publishes; what was settled is outstanding again, not redelivered."""
         self._published.clear()
+        self._let_go()
         settled, self._settled = self._settled, []
         for deliveries, _ in settled:
             channel.unsettled.put_back(deliveries)
+
+    def _let_go(self) -> None:
+        self._memory.transaction_bytes -= self._held_bytes
+        self._held_bytes = 0

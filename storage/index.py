@@ -5,12 +5,12 @@ Message ids are dense, so this is arrays rather than a dictionary; see `chunk`. 
 """
 
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from .chunk import CHUNK_BITS, CHUNK_MASK, Chunk, Owners, Remaining
 from .errors import NoSuchMessage
-from .segments import Segment
+from .segments import TYPICAL_SIZES, Segment
 
 # A table of this many owner sets is forgotten, and built anew by those in use.
 _MOST_OWNER_SETS = 65_536
@@ -104,6 +104,29 @@ class Index:
                 raise NoSuchMessage(message_id)
             found.append(chunk.segments[code].number << 32 | chunk.offsets[at])
         return found
+
+    def size(self, message_id: int) -> int:
+        """About how many bytes a message takes; 0 if it is not on disk yet."""
+        chunk = self.chunks.get(message_id >> CHUNK_BITS, _NO_CHUNK)
+        at = chunk.find(message_id & CHUNK_MASK)
+        return TYPICAL_SIZES[chunk.sizes[at]] if at >= 0 else 0
+
+    def fitting(self, ids: Sequence[int], limit_bytes: int) -> int:
+        """How many of these messages, from the first on, take about so many bytes together; at
+        least one. The ids ascend.
+        """
+        first, last = ids[0], ids[-1]
+        chunk = self.chunks.get(first >> CHUNK_BITS, _NO_CHUNK)
+        start, end = chunk.find(first & CHUNK_MASK), chunk.find(last & CHUNK_MASK)
+        if last >> CHUNK_BITS == chunk.number and 0 <= start <= end:
+            largest = TYPICAL_SIZES[max(chunk.sizes[start : end + 1])]
+            if largest * len(ids) <= limit_bytes:
+                return len(ids)
+        for count, message_id in enumerate(ids):
+            limit_bytes -= self.size(message_id)
+            if limit_bytes < 0:
+                return max(count, 1)
+        return len(ids)
 
     def settle(self, owner: int, ids: "array[int]") -> None:
         """Take an owner off messages. Ids that are dead or not the owner's are passed over."""

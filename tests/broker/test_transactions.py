@@ -1,9 +1,12 @@
+from collections.abc import Callable
+
 import pytest
 from pamqp.base import Frame
 from pamqp.commands import Basic, Channel, Queue, Tx
 
 from durable_server import DurableServer
 from fake_client import FakeClient, FakeServer, encoded, message
+from leveret.broker import memory as memory_module
 
 NOT_TRANSACTIONAL = "PRECONDITION_FAILED - channel is not transactional"
 
@@ -252,3 +255,61 @@ def test_a_commit_is_not_answered_on_a_channel_that_is_gone(waiting: FakeClient)
     waiting.connection.receive(encoded(Channel.Close(200, "", 0, 0)))
     waiting.server.end_turn()
     assert [type(each.call) for each in waiting.received()] == [Channel.CloseOk]
+
+
+# --- how much is held -------------------------------------------------------------------------
+
+HELD_MAX_BYTES = 10_000
+TOO_MUCH = f"uncommitted transactions hold more than {HELD_MAX_BYTES} bytes; commit more often"
+
+
+@pytest.fixture
+def bounded(
+    server: FakeServer, transactional: FakeClient, monkeypatch: pytest.MonkeyPatch
+) -> FakeClient:
+    """A transactional client of a broker whose transactions may hold ten thousand bytes."""
+    monkeypatch.setattr(memory_module, "_TRANSACTIONS_MIN_BYTES", 0)
+    server.broker.memory.budget_bytes = 4 * HELD_MAX_BYTES
+    return transactional
+
+
+def test_a_publish_that_would_hold_too_much_is_refused_and_its_transaction_is_gone(
+    server: FakeServer, bounded: FakeClient
+) -> None:
+    for _ in range(12):
+        bounded.publish(bytes(1000), "q")
+    bounded.expect_channel_closed(406, f"PRECONDITION_FAILED - {TOO_MUCH}", (60, 40))
+    assert server.broker.memory.transaction_bytes == 0
+    assert drained(bounded) == "01"
+
+
+def test_all_transactions_together_are_bounded(server: FakeServer, bounded: FakeClient) -> None:
+    other = server.connect()
+    other.request(Tx.Select(), Tx.SelectOk)
+    for _ in range(5):
+        bounded.publish(bytes(1000), "q")
+    for _ in range(5):
+        other.publish(bytes(1000), "q")
+    other.expect_channel_closed(406, f"PRECONDITION_FAILED - {TOO_MUCH}", (60, 40))
+    commit(bounded)
+    assert bounded.ready_in("q", channel=2) == 7
+
+
+@pytest.mark.parametrize("end", [commit, rollback])
+def test_transactions_that_end_make_room(
+    server: FakeServer, bounded: FakeClient, end: Callable[[FakeClient], None]
+) -> None:
+    for _ in range(4):
+        for _ in range(6):
+            bounded.publish(bytes(1000), "q")
+        end(bounded)
+    assert server.broker.memory.transaction_bytes == 0
+
+
+def test_a_client_that_vanishes_gives_back_what_its_transaction_held(
+    server: FakeServer, bounded: FakeClient
+) -> None:
+    bounded.publish(bytes(1000), "q")
+    assert server.broker.memory.transaction_bytes > 1000
+    bounded.disconnect()
+    assert server.broker.memory.transaction_bytes == 0

@@ -247,15 +247,14 @@ class Model:
     def _do_delete_queue(
         self, channel: MChannel, queue: str, if_empty: bool, nowait: bool
     ) -> list[Expected]:
-        count_, batch = 0, 0
+        count_ = 0
         if queue in self.queues:
             found = self.queues[queue]
             if if_empty and found.ready:
                 raise Refused(406)
             count_ = self.remove_queue(found)
-            batch = self.batch if found.durable else 0
         values = {"message_count": count_}
-        return _answer(nowait, Expected(Queue.DeleteOk, values, batch=batch))
+        return _answer(nowait, Expected(Queue.DeleteOk, values))
 
     def _do_purge(self, channel: MChannel, queue: str) -> list[Expected]:
         purged = self._purge(self.find(queue))
@@ -271,11 +270,9 @@ class Model:
         return _answer(False, Expected(Exchange.DeclareOk, batch=batch))
 
     def _do_delete_exchange(self, channel: MChannel, exchange: str) -> list[Expected]:
-        batch = 0
         if exchange in self.exchanges:
             self._remove_exchange(exchange)
-            batch = self._batch_of(("exchange", exchange))
-        return _answer(False, Expected(Exchange.DeleteOk, batch=batch))
+        return _answer(False, Expected(Exchange.DeleteOk))
 
     def _do_bind(
         self, channel: MChannel, queue: str, exchange: str, key: str, nowait: bool
@@ -295,11 +292,9 @@ class Model:
         self, channel: MChannel, queue: str, exchange: str, key: str
     ) -> list[Expected]:  # fmt: skip
         binding = (exchange, queue, key)
-        batch = 0
         if binding in self.bindings:
             self._unbind(binding)
-            batch = self._batch_of(("binding", *binding))
-        return _answer(False, Expected(Queue.UnbindOk, batch=batch))
+        return _answer(False, Expected(Queue.UnbindOk))
 
     def _do_publish(
         self,

@@ -1,0 +1,60 @@
+"""The backlog against a list that does the same."""
+
+from collections import deque
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from leveret.broker.backlog import BLOCK_MESSAGES, Backlog
+from leveret.storage.pages import FIRST_PAGED_ID
+
+IDS = st.lists(
+    st.one_of(
+        st.integers(0, 1000),
+        st.integers(FIRST_PAGED_ID, FIRST_PAGED_ID + 1000),
+        st.integers(0, (1 << 64) - 1),
+    ),
+    max_size=20,
+)
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("append"), IDS),
+        st.tuples(st.just("put before"), IDS),
+        st.tuples(st.just("drop"), st.integers(0, 30)),
+    ),
+    max_size=20,
+)
+
+
+@given(IDS, STEPS)
+def test_ids_come_out_in_the_order_of_the_queue(
+    ids: list[int], steps: list[tuple[str, list[int] | int]]
+) -> None:
+    backlog, expected = Backlog(ids), deque(ids)
+    for _, argument in steps:
+        if isinstance(argument, int):
+            count = min(argument, len(expected))
+            assert list(backlog.first(count)) == [expected.popleft() for _ in range(count)]
+            backlog.drop(count)
+        elif _ == "append":
+            for each in argument:
+                backlog.append(each)
+            expected.extend(argument)
+        else:
+            backlog.put_before(argument, 0)
+            expected.extendleft(reversed(argument))
+        assert len(backlog) == len(expected)
+        assert list(backlog.first(len(expected) + 1)) == list(expected)
+
+
+def test_a_long_backlog_is_kept_in_blocks() -> None:
+    count = 3 * BLOCK_MESSAGES + 5
+    backlog = Backlog(range(count))
+    backlog.drop(BLOCK_MESSAGES + 3)
+    backlog.append(count)
+    assert len(backlog) == 2 * BLOCK_MESSAGES + 3
+    assert list(backlog.first(BLOCK_MESSAGES)) == list(
+        range(BLOCK_MESSAGES + 3, 2 * BLOCK_MESSAGES + 3)
+    )
+    backlog.drop(2 * BLOCK_MESSAGES + 2)
+    assert list(backlog.first(2)) == [count]
