@@ -120,19 +120,14 @@ class Definitions:
         """A policy, or an operator policy, was set."""
         self._define(
             [_OPERATOR_POLICY if operator else _POLICY, vhost_name, policy.name],
-            {
-                "pattern": policy.pattern,
-                "definition": policy.definition,
-                "priority": policy.priority,
-                "apply-to": policy.applies_to,
-            },
+            policy.value,
         )
 
     def remove_policy(self, vhost_name: str, name: str, *, operator: bool) -> None:
         """A policy was deleted."""
         self._undefine([_OPERATOR_POLICY if operator else _POLICY, vhost_name, name])
 
-    def _define(self, key: list[str], value: dict[str, Any]) -> None:
+    def _define(self, key: list[str], value: Mapping[str, Any]) -> None:
         if self.journal is not None:
             self.journal.define(json.dumps(key).encode(), json.dumps(value).encode())
             self.position = self.journal.position

@@ -97,6 +97,16 @@ class Policy:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_search", regular_expression(self.pattern).search)
 
+    @property
+    def value(self) -> Mapping[str, JsonValue]:
+        """All but its name, as RabbitMQ keeps and exports it."""
+        return {
+            "pattern": self.pattern,
+            "definition": self.definition,
+            "priority": self.priority,
+            "apply-to": self.applies_to,
+        }
+
     def matches(self, kind: str, name: str) -> bool:
         """Whether it is for a thing of that name: `kind` is `EXCHANGE` or a type of queue."""
         return (

@@ -38,25 +38,50 @@ def checked_policy(
     `operator` says that it is to be an operator policy, which can have some keys only. Raises
     InvalidPolicy.
     """
-    faults = [
-        fault
-        for fault in (
-            _fault_of_definition(definition, operator),
-            _fault_of_apply_to(applies_to),
-            _fault_of_pattern(pattern),
-            _fault_of_priority(priority),
-        )
-        if fault is not None
-    ]
+    value = {
+        "pattern": pattern,
+        "definition": definition,
+        "priority": priority,
+        "apply-to": applies_to,
+    }
+    return policy_of(name, value, operator=operator)
+
+
+def policy_of(name: str, value: Mapping[str, JsonValue], *, operator: bool = False) -> Policy:
+    """A policy of what `Policy.value` gives, which comes from who knows where.
+
+    Raises InvalidPolicy.
+    """
+    faults = _faults(name, value, operator)
     if faults:
         raise InvalidPolicy("\n".join(faults))
     return Policy(
         name,
-        cast("str", pattern),
-        dict(cast("Definition", definition)),
-        cast("float", priority),
-        cast("str", applies_to),
+        cast("str", value["pattern"]),
+        dict(cast("Definition", value["definition"])),
+        cast("float", value["priority"]),
+        cast("str", value.get("apply-to", "all")),
     )
+
+
+def _faults(name: str, value: Mapping[str, JsonValue], operator: bool) -> list[str]:
+    """What is wrong, in RabbitMQ's order."""
+    checks: dict[str, Callable[[JsonValue], str | None]] = {
+        "definition": lambda definition: _fault_of_definition(definition, operator),
+        "apply-to": _fault_of_apply_to,
+        "pattern": _fault_of_pattern,
+        "priority": _fault_of_priority,
+    }
+    found: list[str | None] = []
+    others = [f"{{{json_term(key)},{json_term(value[key])}}}" for key in value.keys() - checks]
+    if others:
+        found.append(f"Unrecognised terms [{','.join(sorted(others))}] in {name}")
+    for key, check in checks.items():
+        if key in value:
+            found.append(check(value[key]))
+        elif key != "apply-to":
+            found.append(f'Key "{key}" not found in {name}')
+    return [fault for fault in found if fault is not None]
 
 
 def _fault_of_priority(priority: JsonValue) -> str | None:
