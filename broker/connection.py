@@ -105,7 +105,7 @@ class Connection:
             broker.configuration.connection.handshake_timeout_s, "the handshake took too long"
         )
         broker.connections.add(self)
-        log.info("accepted", extra=fields(connection=name))
+        log.debug("accepted", extra=fields(connection=name))
 
     # --- output -------------------------------------------------------------------------------
 

@@ -56,6 +56,8 @@ def settings_of(arguments: Table, policy: Definition) -> QueueSettings:
     """The settings of a queue: its arguments, which have been checked, and what policies set for
     it (see `policy.merged`).
     """
+    if not arguments and not policy:
+        return NO_SETTINGS
     rules = _RULES[queue_type(arguments)]
 
     def number(key: str) -> int | None:
