@@ -61,6 +61,13 @@ class Policies:
         self._apply()
         return True
 
+    def clear(self) -> None:
+        """Remove all from the journal: the vhost is being deleted, queues and all."""
+        for operator in (False, True):
+            for name in self._of(operator):
+                self._definitions.remove_policy(self._vhost_name, name, operator=operator)
+            self._of(operator).clear()
+
     def restore(self, policy: Policy, *, operator: bool) -> None:
         """Have a policy again that is in the journal; it is not applied yet."""
         self._of(operator)[policy.name] = policy

@@ -13,6 +13,7 @@ from .erlang_terms import json_term
 from .policy import APPLIES_TO, Definition, JsonValue, Policy, regular_expression
 
 _SEGMENT_BYTES_MAX = 3_000_000_000
+_NUMBER_MAX = (1 << 63) - 1
 _MAX_AGE = re.compile(r"0*[1-9][0-9]*[YMDhms]")
 
 
@@ -154,9 +155,9 @@ def _text(what: str, *allowed: str) -> _Check:
     return check
 
 
-def _number(what: str, least: int, most: int | None = None) -> _Check:
+def _number(what: str, least: int, most: int = _NUMBER_MAX) -> _Check:
     def check(value: JsonValue) -> None:
-        if not _is_integer(value) or value < least or (most is not None and value > most):
+        if not _is_integer(value) or not least <= value <= most:
             raise _Fault(f"{json_term(value)} is not a valid {what}")
 
     return check

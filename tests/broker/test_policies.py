@@ -367,3 +367,60 @@ def test_policies_are_listed_replaced_and_deleted(server: FakeServer):
     delete_policy(server, "b", operator=True)
     assert policies(server).get("b", operator=True) is None
     assert policies(server).get("b") is not None
+
+
+def test_policies_of_a_vhost_that_is_deleted_are_gone_for_good():
+    server = DurableServer()
+    set_policy(server, {"max-length": 1})
+    set_policy(server, {"max-length": 4}, operator=True)
+    policies(server).clear()
+    assert not policies(server).all()
+    server.end_turn()
+    server = server.restarted()
+    assert not policies(server).all()
+    assert not policies(server).all(operator=True)
+
+
+def test_the_largest_numbers_do_no_harm(server: FakeServer, client: FakeClient):
+    client.declare()
+    largest = (1 << 63) - 1
+    set_policy(server, dict.fromkeys(("expires", "message-ttl", "max-length-bytes"), largest))
+    publish(client, 1)
+    server.advance(1_000_000)
+    assert bodies(client) == [b"0"]
+
+
+def test_a_message_that_comes_back_keeps_the_time_that_it_was_published_with(
+    server: FakeServer, client: FakeClient
+):
+    client.declare()
+    publish(client, 1)
+    server.advance(1)
+    tag = client.get().call.delivery_tag
+    set_policy(server, {"message-ttl": 1_000})
+    client.send(Basic.Nack(tag, requeue=True))
+    server.advance(10)
+    assert client.ready_in("q") == 1
+
+
+def test_times_of_priority_queues_change_as_well(server: FakeServer, client: FakeClient):
+    client.declare(arguments={"x-max-priority": 3})
+    publish(client, 1)
+    server.advance(1)
+    set_policy(server, {"message-ttl": 1_000, "max-length": 3})
+    for priority in (1, 2, 3):
+        client.publish(b"%d" % priority, "q", priority=priority)
+    assert client.ready_in("q") == 3
+    server.advance(1)
+    assert bodies(client) == [b"0"]
+
+
+def test_consumers_get_messages_whatever_changes_meanwhile(server: FakeServer, client: FakeClient):
+    client.declare()
+    client.consume(no_ack=True)
+    for definition in ({"message-ttl": 0}, {"max-length-bytes": 9}, {"max-length": 0}):
+        set_policy(server, definition)
+        publish(client, 3)
+        delete_policy(server)
+        publish(client, 2)
+        assert len(client.bodies()) == 5

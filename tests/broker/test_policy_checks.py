@@ -35,6 +35,7 @@ REFUSED = [
         '[{<<"b">>,null},{<<"federation-upstream">>,<<"x">>}] are not recognised policy settings',
     ),
     ({"message-ttl": -1}, "-1 is not a valid message TTL"),
+    ({"message-ttl": 1 << 63}, "9223372036854775808 is not a valid message TTL"),
     ({"message-ttl": "a"}, '<<"a">> is not a valid message TTL'),
     ({"message-ttl": True}, "true is not a valid message TTL"),
     ({"message-ttl": 1.5}, "1.5 is not a valid message TTL"),
