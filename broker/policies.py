@@ -24,7 +24,9 @@ class Matching(NamedTuple):
 class Policies:
     """They are kept in the journal, and whatever changes takes effect at once.
 
-    `apply` is called after each change: to look anew at all that policies may match.
+    `apply` is called after each change: to look anew at all that policies may match. It is then to
+    be followed by the end of a turn. JournalError comes from it if messages that a new limit must
+    count cannot be read back.
     """
 
     __slots__ = ("_apply", "_definitions", "_operator_policies", "_policies", "_vhost_name")

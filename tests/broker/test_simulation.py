@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import pytest
 
 from leveret.broker.channel import Channel
+from leveret.broker.definitions import Definitions
 from leveret.broker.message import Message
+from leveret.broker.priorities import PriorityQueue
 from leveret.broker.queue import Queue
 from leveret.storage.batch import Batch
 from leveret.storage.journal import Journal
@@ -79,3 +81,18 @@ def test_a_crash_in_the_code_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(Channel, "cancel", broken)
     assert len(first_failure(("internal error", "RuntimeError")).actions) <= 8
+
+
+@pytest.mark.slow
+def test_policies_that_are_not_written_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Definitions, "add_policy", lambda self, vhost, policy, operator: None)
+    assert len(first_failure(("lost", "restart")).actions) <= 8
+
+
+@pytest.mark.slow
+def test_messages_that_a_new_limit_does_not_count_are_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Queue, "waiting", lambda self: self.ready)
+    monkeypatch.setattr(PriorityQueue, "waiting", lambda self: ())
+    first_failure(("count",))

@@ -76,6 +76,7 @@ class _Scene:
             self._unbind: 1,
             self._close_channel: 1,
             self._disconnect: 1,
+            self._policy: chance.choice((0, 1, 4)),
             self._write: chance.choice((20, 60)),
             self._wait: 5,
             self._crash: crashes,
@@ -211,6 +212,9 @@ class _Scene:
 
     def _disconnect(self) -> None:
         self._add("disconnect", client=self._below(CLIENTS))
+
+    def _policy(self) -> None:
+        self._add("policy", which=self._below(2), present=int(self.chance.random() < 0.6))
 
     def _write(self) -> None:
         for name in self.chance.choice(

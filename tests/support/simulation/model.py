@@ -36,8 +36,9 @@ class Model:
         self.incarnations: list[MQueue] = []
         self.exchanges: set[str] = set()
         self.bindings: set[BindingKey] = set()
+        self.policies: set[str] = set()
         self.facts: dict[tuple[str, ...], list[tuple[int, bool]]] = {}
-        """Of durable exchanges and bindings: since which batch they were there, or not."""
+        """Of what is durable, beside queues: since which batch it was there, or not."""
         self.commits: list[Commit] = []
         self.cancels: list[tuple[MChannel, str]] = []
         """Consumers whose clients must be told that their queue is gone."""
@@ -70,7 +71,17 @@ class Model:
             queue for source, queue, bound in self.bindings
             if source == exchange and (fanout or bound == key)
         }  # fmt: skip
+        strays = exchange == "direct" and "stray" in self.policies and "fanout" in self.exchanges
+        if not names and strays:
+            return self.route("fanout", key)
         return [self.queues[name] for name in sorted(names)]
+
+    def change_policy(self, name: str, *, present: bool) -> None:
+        """A policy has been set or deleted."""
+        if (name in self.policies) == present:
+            return
+        self._note(("policy", name), present)
+        (self.policies.add if present else self.policies.discard)(name)
 
     def _unbind(self, key: BindingKey) -> None:
         if key not in self.bindings:

@@ -103,7 +103,7 @@ def _check_facts(model: Model, world: World, disk: _Disk) -> None:
 
 def _there(world: World) -> set[tuple[str, ...]]:
     vhost = world.broker.vhosts["/"]
-    found: set[tuple[str, ...]] = set()
+    found: set[tuple[str, ...]] = {("policy", policy.name) for policy in vhost.policies.all()}
     for name, exchange in vhost.exchanges.items():
         if name in EXCHANGES:
             found.add(("exchange", name))
@@ -186,6 +186,8 @@ def start_over(model: Model, world: World, *, redelivered: bool) -> Model:
         fresh.facts[key] = [(0, True)]
         if key[0] == "exchange":
             fresh.exchanges.add(key[1])
+        elif key[0] == "policy":
+            fresh.policies.add(key[1])
         else:
             fresh.bindings.add((key[1], key[2], key[3]))
     return fresh

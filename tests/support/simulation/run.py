@@ -13,7 +13,7 @@ from .doings import Doings
 from .model import Model
 from .recovery import check_crash, check_restart, start_over
 from .stage import Stage
-from .things import Violation
+from .things import POLICIES, Violation
 from .world import ROOMY_BYTES, PowerLoss, World, small_scale
 
 
@@ -97,6 +97,14 @@ class Run:
         self.world.watch()
         self._comparison.look()
 
+    def policy(self, which: int, present: int) -> None:
+        """Somebody sets a policy, or deletes it."""
+        name = list(POLICIES)[which]
+        self._stage.begin()
+        self.world.change_policy(name, *POLICIES[name], present=bool(present))
+        self._stage.model.change_policy(name, present=bool(present))
+        self._comparison.look()
+
     def fault(self, after: int, what: int) -> None:
         kinds = (("write", "create", "unlink"), ("sync",), ("read",))[what]
         self.world.fail_after(after, lambda: OSError(5, "Input/output error"), *kinds)
@@ -169,6 +177,7 @@ class Run:
                 break
         else:
             raise Violation(f"no end: {self._unfinished()} for ever")
+        self.world.check_counted_bytes()
         self._restart_after_crash(Random(1), power=1, again_inside=0)
 
     def _unfinished(self) -> str:

@@ -144,4 +144,11 @@ EXCHANGES = {
 MAX_PRIORITIES = {"p0": 3}
 """Of the queues that have priorities."""
 
+POLICIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "stray": ("^direct$", {"alternate-exchange": "fanout"}),
+    "roomy": ("^p0$", {"max-length-bytes": 1 << 40, "message-ttl": 1 << 40}),
+}
+"""Name to pattern and definition. The second changes no message's fate, but the way that it takes.
+"""
+
 BindingKey = tuple[str, str, str]

@@ -19,6 +19,7 @@ from leveret.broker.alarms import Alarm
 from leveret.broker.broker import Broker
 from leveret.broker.configuration import Configuration
 from leveret.broker.message import restored
+from leveret.broker.policy_checks import checked_policy
 from leveret.broker.server import COMMIT_DELAY_S, LAZY_MAX_BYTES
 from leveret.storage import log as log_module
 from leveret.storage.batch import Batch
@@ -27,6 +28,8 @@ from leveret.storage.journal import Journal
 from leveret.storage.opening import Recovered, open_journal
 from leveret.storage.settings import Settings
 from memory_disk import MemoryDisk
+
+from .things import Violation
 
 ROOMY_BYTES = 1 << 40
 FRAME_MAX = 4096
@@ -135,6 +138,32 @@ class World(FakeServer):
         """What a server does every few seconds."""
         self.broker.memory.look()
         self.end_turn()
+
+    # --- policies -----------------------------------------------------------------------------
+
+    def change_policy(
+        self, name: str, pattern: str, definition: dict[str, Any], *, present: bool
+    ) -> None:
+        """Set a policy, or delete it."""
+        policies = self.broker.vhosts["/"].policies
+        try:
+            if present:
+                policies.set(checked_policy(name, pattern, definition))
+            else:
+                policies.delete(name)
+        except JournalError:  # a message could not be read back
+            self.failed = True
+        self.end_turn()
+
+    def check_counted_bytes(self) -> None:
+        """Compare what queues have counted with what they hold. Raises Violation."""
+        for name, queue in self.queues.items():
+            if queue.features is None or not queue.features.counts_bytes:
+                continue
+            counted = queue.features.limits.ready_bytes
+            held = sum(message.body_bytes for message in queue.waiting())
+            if counted != held:
+                raise Violation(f"count: {name} has counted {counted} bytes of {held}")
 
     # --- the disk -----------------------------------------------------------------------------
 
