@@ -12,16 +12,19 @@ STOP_TIMEOUT_S = 10
 
 
 class LeveretProcess:
-    """`leveret serve` with everything it keeps in `folder`; its log is appended to `log`."""
+    """`leveret serve` with everything it keeps in `folder`; its log is appended to `log`.
 
-    def __init__(self, leveret: str, folder: Path):
+    `options` are further ones of the command.
+    """
+
+    def __init__(self, leveret: str, folder: Path, *options: str):
         self.data_dir = folder / "data"
         self.log = folder / "broker.log"
         configuration = folder / "leveret.toml"
         # Clients that block don't answer connection.close while they don't listen.
         configuration.write_text("shutdown_timeout_s = 0.5\n")
         self._command = [leveret, "serve", "--config", str(configuration)]
-        self._command += ["--host", "127.0.0.1", "--data-dir", str(self.data_dir)]
+        self._command += ["--host", "127.0.0.1", "--data-dir", str(self.data_dir), *options]
         self._process: subprocess.Popen[str] | None = None
         self.port = 0
 
