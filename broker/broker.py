@@ -56,7 +56,8 @@ class Broker:
     ):
         self.configuration = configuration
         self.unique_name = unique_name
-        self.greeting = greeting(configuration.identity)
+        self.rules = configuration.rules
+        self.greeting = greeting(configuration.identity, self.rules.version)
         self.timers = Timers()
         self.timers.now = now
         self.journal = journal
@@ -78,6 +79,7 @@ class Broker:
                 self.definitions,
                 self._store,
                 random_below=random_below,
+                rules=self.rules,
             )
             for name in names
         }

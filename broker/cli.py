@@ -16,6 +16,7 @@ import click
 from . import __version__
 from .journal_cli import journal
 from .log import Format, Level
+from .rules import RULES, EmulatedVersion
 
 if TYPE_CHECKING:
     from .configuration import Configuration
@@ -62,6 +63,11 @@ def cli() -> None:
     " platform's place for such data].",
 )
 @click.option("--in-memory", is_flag=True, help="Keep nothing on disk.")
+@click.option(
+    "--emulate",
+    type=click.Choice(list(RULES)),
+    help="Follow the rules of this version of RabbitMQ [default: 3.13].",
+)
 @click.option("--log-level", type=click.Choice(get_args(Level)), help="Log this level and above.")
 @click.option("--log-format", type=click.Choice(get_args(Format)), help="Log as text or JSON.")
 def serve(
@@ -70,6 +76,7 @@ def serve(
     file: Path | None,
     data_dir: str | None,
     in_memory: bool,
+    emulate: EmulatedVersion | None,
     log_level: Level | None,
     log_format: Format | None,
 ) -> None:
@@ -81,6 +88,7 @@ def serve(
         log_format=log_format,
         data_dir=data_dir,
         in_memory=in_memory,
+        emulate=emulate,
     )
     _run(configuration)
 

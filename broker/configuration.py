@@ -28,6 +28,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from .log import Format, Level
+from .rules import DEFAULT_VERSION, RULES, EmulatedVersion, Rules
 
 MAX_MESSAGE_BYTES = 536_870_912
 """The largest message any configuration can allow (RabbitMQ's hard limit as well)."""
@@ -56,7 +57,8 @@ class Identity(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     product: str = "RabbitMQ"
-    version: str = "3.13.7"
+    version: str | None = None
+    """None: that of the emulated RabbitMQ."""
     cluster_name: str = "leveret@localhost"
 
 
@@ -71,8 +73,8 @@ class Connection(Struct, frozen=True, forbid_unknown_fields=True):
     """From accepting the socket to connection.open."""
     failed_login_delay_s: Seconds = 3.0
     """How long a client that failed to log in waits for the answer."""
-    max_message_bytes: Annotated[int, Meta(ge=1, le=MAX_MESSAGE_BYTES)] = 134_217_728
-    """The largest body that may be published."""
+    max_message_bytes: Annotated[int, Meta(ge=1, le=MAX_MESSAGE_BYTES)] | None = None
+    """The largest body that may be published. None: as in the emulated RabbitMQ."""
 
 
 class Permissions(Struct, frozen=True, forbid_unknown_fields=True):
@@ -135,6 +137,8 @@ GUEST = User(
 class Configuration(Struct, frozen=True, forbid_unknown_fields=True):
     """All settings of one broker."""
 
+    emulate: EmulatedVersion = DEFAULT_VERSION
+    """The version of RabbitMQ whose rules hold, where versions differ (`rules`)."""
     listen: Listen = Listen()
     identity: Identity = Identity()
     vhosts: tuple[ShortName, ...] = ("/",)
@@ -145,9 +149,20 @@ class Configuration(Struct, frozen=True, forbid_unknown_fields=True):
     shutdown_timeout_s: Seconds = 5.0
     """How long a stopping broker waits for its clients to answer connection.close."""
 
+    @property
+    def rules(self) -> Rules:
+        """What RabbitMQ's versions do differently, for the emulated one."""
+        return RULES[self.emulate]
+
+    @property
+    def max_message_bytes(self) -> int:
+        """The largest body that may be published."""
+        return self.connection.max_message_bytes or self.rules.max_message_bytes
+
     def override(
         self,
         *,
+        emulate: EmulatedVersion | None = None,
         host: str | None = None,
         port: int | None = None,
         log_level: Level | None = None,
@@ -169,7 +184,13 @@ class Configuration(Struct, frozen=True, forbid_unknown_fields=True):
             data_dir=self.storage.data_dir if data_dir is None else data_dir,
             in_memory=(self.storage.in_memory and data_dir is None) or in_memory,
         )
-        return msgspec.structs.replace(self, listen=listen, log=log, storage=storage)
+        return msgspec.structs.replace(
+            self,
+            emulate=self.emulate if emulate is None else emulate,
+            listen=listen,
+            log=log,
+            storage=storage,
+        )
 
 
 def load(path: Path) -> Configuration:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..amqp.errors import LoginRefused, NotAllowed
 from ..amqp.fields import MalformedField, decode_table, table_of
-from ..amqp.frames import FRAME_MIN_BYTES, OVERHEAD_BYTES, PROTOCOL_HEADER, method_frame
+from ..amqp.frames import OVERHEAD_BYTES, PROTOCOL_HEADER, method_frame
 from ..amqp.methods import (
     ConnectionOpen,
     ConnectionOpenOk,
@@ -109,10 +109,11 @@ class Handshake:
         offer = self._settings.connection
         _check_limit("channel_max", call.channel_max, offer.channel_max)
         _check_limit("frame_max", call.frame_max, offer.frame_max_bytes)
-        if call.frame_max < FRAME_MIN_BYTES:
+        least = self._connection.broker.rules.frame_min_bytes
+        if call.frame_max < least:
             raise HandshakeFailed(
                 f"negotiated frame_max = {call.frame_max} is lower than the minimum"
-                f" allowed value ({FRAME_MIN_BYTES})"
+                f" allowed value ({least})"
             )
         connection = self._connection
         connection.channel_max = call.channel_max
@@ -140,8 +141,10 @@ class Handshake:
     }
 
 
-def greeting(identity: "Identity") -> bytes:
-    """The frame with connection.start, the same for every client."""
+def greeting(identity: "Identity", version: str) -> bytes:
+    """The frame with connection.start, the same for every client; `version` is announced unless
+    the identity has one.
+    """
     properties = table_of(
         {
             "capabilities": dict.fromkeys(CAPABILITIES, True),
@@ -150,7 +153,7 @@ def greeting(identity: "Identity") -> bytes:
             "information": "Licensed under the Apache License 2.0",
             "platform": f"Python {platform.python_version()}",
             "product": identity.product,
-            "version": identity.version,
+            "version": identity.version or version,
             "leveret_version": __version__,
         }
     )

@@ -118,7 +118,7 @@ class Publisher:
         self._append = _no_journal if self._journal is None else self._journal.append_message
         self._inline_max = min(
             connection.payload_max + OVERHEAD_BYTES,
-            connection.broker.configuration.connection.max_message_bytes,
+            connection.broker.configuration.max_message_bytes,
         )
         self.confirms: Confirms | None = None
         self.confirms_due = False
@@ -239,7 +239,7 @@ class Publisher:
             return at
         connection = self._channel.connection
         self._assembly = ContentAssembly(
-            route, self._number, connection.broker.configuration.connection.max_message_bytes
+            route, self._number, connection.broker.configuration.max_message_bytes
         )
         return header_at
 

@@ -30,6 +30,7 @@ from .queue import Queue
 from .queue_arguments import check_queue_arguments
 from .queue_features import add_features, update_settings
 from .routing import route
+from .rules import DEFAULT_RULES, Rules
 
 if TYPE_CHECKING:
     from .binding import Destination
@@ -69,6 +70,7 @@ class VirtualHost:
         "policies",
         "queues",
         "reply_queues",
+        "rules",
     )
 
     def __init__(
@@ -80,8 +82,10 @@ class VirtualHost:
         store: Store | None = None,
         *,
         random_below: Callable[[int], int],
+        rules: Rules = DEFAULT_RULES,
     ):
         self.name = name
+        self.rules = rules
         self.epoch = 0
         self._mark_dirty = mark_dirty
         self._intake = intake
@@ -142,11 +146,15 @@ class VirtualHost:
     # --- exchanges ----------------------------------------------------------------------------
 
     def check_exchange_type(self, kind: str) -> type[Exchange]:
-        """The class for a type's name. Raises CommandInvalid."""
+        """The class for a type's name. Raises CommandInvalid or, from 4.0 on,
+        PreconditionFailed.
+        """
         known = EXCHANGE_TYPES.get(kind)
         if known is None:
             fault = "invalid" if kind in _NO_TYPES else "unknown"
-            raise CommandInvalid(f"{fault} exchange type '{kind}'")
+            closes_connection = self.rules.unknown_exchange_type_closes_connection
+            error = CommandInvalid if closes_connection else PreconditionFailed
+            raise error(f"{fault} exchange type '{kind}'")
         return known
 
     def declare_exchange(

@@ -94,7 +94,7 @@ USER = '[[users]]\nname = "u"\npassword = "p"\n'
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("port = 1", "port: unknown key, expected one of listen, identity, vhosts, users, "),
+        ("port = 1", "port: unknown key, expected one of emulate, listen, identity, "),
         ("[listen]\nprot = 1", "listen.prot: unknown key, expected one of host, port"),
         ("[listen]\nport = '1'", "listen.port: expected int, got str"),
         ("[listen]\nport = 65536", "listen.port: expected int <= 65535"),
