@@ -21,6 +21,13 @@ EXPIRED_AT_ONCE = 2000
 """How many messages expire in one turn before others have their turn."""
 
 
+TRIMMED_AT_ONCE = 10_000
+TRIMMED_BYTES = 16 << 20
+"""How many messages give way in one turn, and of how many bytes: more than come in one. A policy
+may set a limit that a long queue is far beyond.
+"""
+
+
 class Features:
     """The features of one queue."""
 
@@ -96,16 +103,14 @@ class Features:
 
     def dispatch(self, most: int) -> bool:
         """Deliver what may be delivered, `most` messages at most, then be done with what must not
-        stay. True if delivering could go on; till then nothing is too much.
+        stay. True if that could go on; while messages are delivered nothing is too much.
         """
         if self.expiry is None and not self.counts_bytes and not self.prioritized:
             more = self._queue.deliver()
         else:
             more = self._deliver(most)
         self._expire()
-        if not more:
-            self.trim()
-        return more
+        return more or self.trim()
 
     def catch_up(self) -> None:
         """Do what the end of the turn would do, for somebody is going to look at the queue."""
@@ -155,16 +160,22 @@ class Features:
             queue.discard(head, Reason.EXPIRED)
         expiry.watch(queue.head())
 
-    def trim(self) -> None:
-        """Drop messages from the head on while there are too many."""
+    def trim(self) -> bool:
+        """Drop messages from the head on while there are too many; True if that should go on."""
         limits, queue = self.limits, self._queue
         if limits is None or not limits.drops_head:
-            return
+            return False
+        messages, content_bytes = TRIMMED_AT_ONCE, TRIMMED_BYTES
         while limits.are_passed(queue.message_count):
+            if messages <= 0 or content_bytes <= 0:
+                return True
             taken = queue.pop()
             if taken is None:
-                return
+                return False
             queue.discard(taken[0], Reason.MAXLEN)
+            messages -= 1
+            content_bytes -= len(taken[0].content)
+        return False
 
     def end(self) -> None:
         """The queue is deleted."""

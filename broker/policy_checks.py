@@ -7,6 +7,7 @@ node of RabbitMQ. Those of its plugins are refused as by a RabbitMQ without them
 
 import re
 from collections.abc import Callable, Mapping
+from math import isfinite
 from typing import TypeGuard, cast
 
 from .erlang_terms import json_term
@@ -86,7 +87,7 @@ def _faults(name: str, value: Mapping[str, JsonValue], operator: bool) -> list[s
 
 
 def _fault_of_priority(priority: JsonValue) -> str | None:
-    if isinstance(priority, int | float) and not isinstance(priority, bool):
+    if _is_integer(priority) or (isinstance(priority, float) and isfinite(priority)):
         return None
     return f"priority should be a number, actually was {json_term(priority)}"
 

@@ -7,6 +7,7 @@ from pamqp.commands import Basic, Confirm, Exchange
 
 from durable_server import DurableServer
 from fake_client import FakeClient, FakeServer
+from leveret.broker import features
 from leveret.broker.policies import Policies
 from leveret.broker.policy_checks import checked_policy
 
@@ -379,6 +380,39 @@ def test_policies_of_a_vhost_that_is_deleted_are_gone_for_good():
     server = server.restarted()
     assert not policies(server).all()
     assert not policies(server).all(operator=True)
+
+
+def test_a_limit_far_below_what_a_queue_holds_is_reached_in_several_turns(
+    server: FakeServer, client: FakeClient, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(features, "TRIMMED_AT_ONCE", 3)
+    client.declare("dlq")
+    client.declare()
+    publish(client, 10)
+    definition = {"max-length": 1, "dead-letter-exchange": "", "dead-letter-routing-key": "dlq"}
+    policy = checked_policy("policy", "^q$", definition)
+    policies(server).set(policy)
+    queues = server.broker.vhosts["/"].queues
+    counts: list[int] = []
+    while not counts or server.broker.dirty:
+        server.broker.finish_turn()
+        counts.append(queues["q"].message_count)
+    assert counts == [7, 4, 1]
+    assert len(bodies(client, "dlq")) == 9
+
+
+def test_many_bytes_give_way_in_several_turns(
+    server: FakeServer, client: FakeClient, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(features, "TRIMMED_BYTES", 1)
+    client.declare()
+    publish(client, 3)
+    policies(server).set(checked_policy("policy", "^q$", {"max-length-bytes": 0}))
+    server.broker.finish_turn()
+    assert server.broker.vhosts["/"].queues["q"].message_count == 2
+    server.end_turn()
+    server.end_turn()
+    assert client.ready_in("q") == 0
 
 
 def test_the_largest_numbers_do_no_harm(server: FakeServer, client: FakeClient):

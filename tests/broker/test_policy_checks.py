@@ -169,3 +169,9 @@ def test_patterns_are_searched_as_pcre_does(pattern: str, matching: str, other: 
     policy = checked_policy("p", pattern, {"max-length": 1})
     assert policy.matches("classic", matching)
     assert other is None or not policy.matches("classic", other)
+
+
+@pytest.mark.parametrize("priority", [None, True, "1", float("nan"), float("inf")])
+def test_a_priority_is_a_number(priority: Any):
+    with pytest.raises(InvalidPolicy, match="priority should be a number"):
+        checked_policy("p", "", {"max-length": 1}, priority=priority)
