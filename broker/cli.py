@@ -81,15 +81,20 @@ def serve(
     log_format: Format | None,
 ) -> None:
     """Run the broker until SIGTERM or SIGINT."""
-    configuration = _read(file).override(
-        host=host,
-        port=port,
-        log_level=log_level,
-        log_format=log_format,
-        data_dir=data_dir,
-        in_memory=in_memory,
-        emulate=emulate,
-    )
+    from .configuration import ConfigurationError
+
+    try:
+        configuration = _read(file).override(
+            host=host,
+            port=port,
+            log_level=log_level,
+            log_format=log_format,
+            data_dir=data_dir,
+            in_memory=in_memory,
+            emulate=emulate,
+        )
+    except ConfigurationError as error:
+        raise click.ClickException(str(error)) from error
     _run(configuration)
 
 

@@ -170,7 +170,10 @@ class Configuration(Struct, frozen=True, forbid_unknown_fields=True):
         data_dir: str | None = None,
         in_memory: bool = False,
     ) -> "Configuration":
-        """Return a copy with the values that are not None in place of its own."""
+        """Return a copy with the values that are not None in place of its own.
+
+        Raises ConfigurationError if they do not fit together.
+        """
         listen = Listen(
             host=self.listen.host if host is None else host,
             port=self.listen.port if port is None else port,
@@ -184,13 +187,15 @@ class Configuration(Struct, frozen=True, forbid_unknown_fields=True):
             data_dir=self.storage.data_dir if data_dir is None else data_dir,
             in_memory=(self.storage.in_memory and data_dir is None) or in_memory,
         )
-        return msgspec.structs.replace(
+        overridden = msgspec.structs.replace(
             self,
             emulate=self.emulate if emulate is None else emulate,
             listen=listen,
             log=log,
             storage=storage,
         )
+        _check_frame_max(overridden)
+        return overridden
 
 
 def load(path: Path) -> Configuration:
@@ -221,6 +226,7 @@ def parse(text: str) -> Configuration:
 
 def _check(configuration: Configuration) -> None:
     """Check what one value's type can't say."""
+    _check_frame_max(configuration)
     _check_distinct("vhosts", configuration.vhosts)
     _check_distinct("users", tuple(user.name for user in configuration.users))
     for index, user in enumerate(configuration.users):
@@ -234,6 +240,15 @@ def _check(configuration: Configuration) -> None:
                 )
             for right in ("configure", "write", "read"):
                 _check_pattern(f"{key}.{right}", getattr(permissions, right))
+
+
+def _check_frame_max(configuration: Configuration) -> None:
+    least = configuration.rules.frame_min_bytes
+    if configuration.connection.frame_max_bytes < least:
+        raise ConfigurationError(
+            f"connection.frame_max_bytes: expected int >= {least}"
+            f" to emulate {configuration.emulate}"
+        )
 
 
 def _check_distinct(key: str, names: tuple[str, ...]) -> None:

@@ -33,11 +33,11 @@ def basic_qos(channel: Channel, call: BasicQos) -> None:
     """basic.qos as RabbitMQ has it (https://www.rabbitmq.com/docs/consumer-prefetch).
 
     With global the limit is the channel's and holds at once; without, it is for consumers started
-    later, and the channel's limit is off.
+    later, and the channel's limit is off. RabbitMQ 4.3 ignores global.
     """
     if call.prefetch_size:
         raise NotSupported(f"prefetch_size!=0 ({call.prefetch_size})")
-    if call.global_:
+    if call.global_ and channel.connection.broker.rules.global_qos:
         channel.unsettled.limit = call.prefetch_count
     else:
         channel.prefetch = call.prefetch_count

@@ -67,6 +67,7 @@ class DeadLetters:
         keys = (routing_key, *_copied(properties))
         death = Death(self._queue.name, reason, self._intake.timers.wall_ms // 1000, source, keys)
         blind = message.notes.bcc if message.notes is not None else ()
+        anew = message.notes is not None and message.notes.foreign_deaths
         if self.routing_key is not None:
             keys, blind = (self.routing_key,), ()
         letter = Message(
@@ -78,7 +79,7 @@ class DeadLetters:
             message.persistent,
             notes=Notes(bcc=blind) if blind else None,
         )
-        letter.replace_properties(properties_after(death, properties))
+        letter.replace_properties(properties_after(death, properties, anew=anew))
         queues = self._vhost.route(exchange, (*keys, *blind), letter) or {}
         if queues and reason is not Reason.REJECTED:
             headers = letter.properties.headers()

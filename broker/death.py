@@ -30,6 +30,10 @@ _FIELDS = (
 )
 
 
+_TOLD_LAST = frozenset(f"x-last-death-{what}" for what in ("exchange", "queue", "reason"))
+_TOLD_ANEW = _TOLD_LAST | {name.replace("last", "first") for name in _TOLD_LAST}
+
+
 class Reason(Enum):
     """Why a queue was done with a message that was not acknowledged; RabbitMQ's names."""
 
@@ -54,16 +58,18 @@ class Death:
         return _bytes(self.queue), _bytes(self.reason.value)
 
 
-def properties_after(death: Death, properties: Properties) -> bytes:
-    """The properties (flags and list) of the dead letter."""
+def properties_after(death: Death, properties: Properties, *, anew: bool = False) -> bytes:
+    """The properties (flags and list) of the dead letter; `anew` begins the history with this
+    death, whatever the headers say.
+    """
     headers = properties.spans.get(HEADERS)
     entries = [] if headers is None else header_entries(properties.raw, headers[0])
-    told = {f"x-last-death-{what}" for what in ("exchange", "queue", "reason")}
+    told = _TOLD_ANEW if anew else _TOLD_LAST
     kept: list[bytes] = []
     history: bytes | None = None
     for name, start, end in entries:
         if name == "x-death":
-            history = properties.raw[start + 1 + len("x-death") : end]
+            history = None if anew else properties.raw[start + 1 + len("x-death") : end]
         elif name not in told:
             kept.append(properties.raw[start:end])
     expiration = properties.text(EXPIRATION)

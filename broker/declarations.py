@@ -47,6 +47,13 @@ def _answer(channel: Channel, nowait: bool, reply: Method, *, durable: bool = Fa
         channel.send(reply)
 
 
+def _check_passive(channel: Channel, kind: str, name: str) -> None:
+    """Whether the user may ask if something is there: always, up to RabbitMQ 4.2."""
+    connection = channel.connection
+    if connection.broker.rules.passive_declare_needs_permission:
+        connection.permissions.check_any(kind, name)
+
+
 # --- exchange ---------------------------------------------------------------------------------
 
 
@@ -58,6 +65,7 @@ def exchange_declare(channel: Channel, call: ExchangeDeclare) -> None:
         vhost.check_exchange_type(call.type)
     vhost.check_not_default(name)
     if call.passive:
+        _check_passive(channel, "exchange", name)
         exchange = vhost.exchange(name)
     else:
         permissions.check(Right.CONFIGURE, "exchange", name)
@@ -126,6 +134,7 @@ def queue_declare(channel: Channel, call: QueueDeclare) -> None:
     if name.startswith(DIRECT_REPLY_TO):
         return _declare_reply_queue(channel, name, call.nowait)
     if call.passive:
+        _check_passive(channel, "queue", name)
         queue = vhost.queue(name, connection)
     else:
         generated = not name

@@ -58,7 +58,7 @@ class Message(msgspec.Struct, gc=False, eq=False):
 
     def copied(self, message_id: int) -> "Message":
         """The same message as one published anew."""
-        notes = self.notes and Notes(ttl_ms=self.notes.ttl_ms, bcc=self.notes.bcc)
+        notes = self.notes and msgspec.structs.replace(self.notes, published_ms=0)
         return msgspec.structs.replace(self, id=message_id, stored=0, notes=notes)
 
     @property

@@ -9,6 +9,7 @@ TRANSIENT, PERSISTENT, SPECIAL = range(3)
 
 DIRECT_REPLY_TO = "amq.rabbitmq.reply-to"
 
+X_DEATH = b"\x07x-death"
 _SENDER_SELECTED = (b"\x02CC", b"\x03BCC")
 _REMEMBERED_MAX = 4096
 _REMEMBERED_BYTES_MAX = 1024
@@ -16,12 +17,19 @@ _REMEMBERED_BYTES_MAX = 1024
 
 class PropertyKinds(dict[bytes, int]):
     """Kinds by property bytes, computed when first asked for; a bounded number of them is
-    remembered.
+    remembered. With `minds_deaths` an x-death header is something special.
     """
+
+    def __init__(self, *, minds_deaths: bool = False):
+        super().__init__()
+        self._minds_deaths = minds_deaths
 
     def __missing__(self, raw: bytes) -> int:
         """Find the kind. Raises FrameError if these are no properties."""
-        kind = _kind(Properties(raw))
+        properties = Properties(raw)
+        kind = _kind(properties)
+        if self._minds_deaths and properties.flags & HEADERS and X_DEATH in raw:
+            kind = SPECIAL
         if len(raw) <= _REMEMBERED_BYTES_MAX:
             if len(self) >= _REMEMBERED_MAX:
                 self.clear()

@@ -317,7 +317,7 @@ class Publisher:
         if (
             self.transaction is not None
             or route.per_message
-            or (route.mandatory and not queues)
+            or (route.mandatory and self._comes_back(route.queues))
             or any(queue.singly for queue in route.queues)
         ):
             route.handling = _SINGLY
@@ -386,11 +386,20 @@ class Publisher:
         """Enqueue a message, or return it to the client if that was asked for and it leads to no
         queue; False if a queue refused it.
         """
-        if not queues and mandatory:
+        if mandatory and self._comes_back(queues):
             connection = self._channel.connection
             head = return_frame(self._number, NO_ROUTE, b"NO_ROUTE", message.address)
             connection.send(head + message.content_for(self._number, connection.payload_max))
         return self._channel.connection.broker.intake.put(message, queues)
+
+    def _comes_back(self, queues: tuple[Queue, ...]) -> bool:
+        """Whether a mandatory message to these queues is returned: if there are none, and before
+        RabbitMQ 4.2 also if it is a direct reply, which is delivered nevertheless.
+        """
+        if not queues:
+            return True
+        returns = self._channel.connection.broker.rules.returns_direct_replies
+        return returns and all(queue.name in self._vhost.reply_queues for queue in queues)
 
     # --- confirms -----------------------------------------------------------------------------
 

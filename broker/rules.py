@@ -51,6 +51,16 @@ class Rules:
     """
 
 
+TRANSIENT_QUEUES_DENIED = """\
+Feature `transient_nonexcl_queues` is deprecated.
+By default, this feature is not permitted anymore.
+The feature will be removed from a future major RabbitMQ version, regardless of the configuration; \
+actual version to be determined.
+To continue using this feature when it is not permitted by default, set the following parameter in \
+your configuration:
+    "deprecated_features.permit.transient_nonexcl_queues = true\""""
+"""What RabbitMQ 4.3 says to who declares a queue that is neither durable nor exclusive."""
+
 _3_13 = Rules(
     version="3.13.7",
     unknown_exchange_type_closes_connection=True,

@@ -40,7 +40,7 @@ def apply_special_properties(channel: "Channel", message: Message) -> list[str]:
     headers = properties.headers()
     copied, blind = _selected_keys(headers, "CC"), _selected_keys(headers, "BCC")
     user_id = properties.text(USER_ID)
-    user = channel.connection.user
+    user, broker = channel.connection.user, channel.connection.broker
     if user_id is not None and user_id != user.name and "impersonator" not in user.tags:
         raise PreconditionFailed(
             f"user_id property set to '{user_id}' but authenticated user was '{user.name}'"
@@ -49,8 +49,9 @@ def apply_special_properties(channel: "Channel", message: Message) -> list[str]:
         raw = Properties(raw).without_header("BCC")
     if raw is not properties.raw:
         message.replace_properties(raw)
-    if ttl_ms is not None or blind:
-        message.notes = Notes(ttl_ms=ttl_ms, bcc=_remembered(blind))
+    foreign_deaths = "x-death" in headers and not broker.rules.clients_x_death_counts
+    if ttl_ms is not None or blind or foreign_deaths:
+        message.notes = Notes(ttl_ms=ttl_ms, bcc=_remembered(blind), foreign_deaths=foreign_deaths)
     return copied + blind
 
 

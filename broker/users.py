@@ -38,6 +38,15 @@ class Permissions:
         )
         self._decisions: dict[tuple[Right, str], bool] = {}
 
+    def check_any(self, kind: str, name: str) -> None:
+        """Refuse unless at least one right is granted. Raises AccessRefused."""
+        for right in (Right.CONFIGURE, Right.WRITE):
+            try:
+                return self.check(right, kind, name)
+            except AccessRefused:
+                continue
+        return self.check(Right.READ, kind, name)
+
     def check(self, right: Right, kind: str, name: str) -> None:
         """Refuse unless granted; `kind` is 'queue' or 'exchange'. Raises AccessRefused."""
         name = name or "amq.default"

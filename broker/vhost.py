@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ..amqp.errors import (
     AccessRefused,
     CommandInvalid,
+    InternalError,
     NotFound,
     PreconditionFailed,
     ResourceLocked,
@@ -30,7 +31,7 @@ from .queue import Queue
 from .queue_arguments import check_queue_arguments
 from .queue_features import add_features, update_settings
 from .routing import route
-from .rules import DEFAULT_RULES, Rules
+from .rules import DEFAULT_RULES, TRANSIENT_QUEUES_DENIED, Rules
 
 if TYPE_CHECKING:
     from .binding import Destination
@@ -267,7 +268,7 @@ class VirtualHost:
         """Create a queue, or find the one that is there equal to what is asked for.
 
         `owner` is the connection of an exclusive queue, `generated` says that leveret made up the
-        name. Raises AccessRefused, ResourceLocked, PreconditionFailed.
+        name. Raises AccessRefused, ResourceLocked, PreconditionFailed, InternalError.
         """
         if name.startswith("amq.") and not generated:
             raise AccessRefused(f"queue name '{name}' contains reserved prefix 'amq.*'")
@@ -278,6 +279,8 @@ class VirtualHost:
             check_equivalent_queue(current, durable, auto_delete, arguments)
             return current
         check_queue_arguments(arguments, f"queue '{name}' in vhost '{self.name}'")
+        if not (durable or owner or self.rules.transient_shared_queues):
+            raise InternalError(TRANSIENT_QUEUES_DENIED)
         number = self._definitions.next_queue_number()
         queue = self._add_queue(name, number, durable, auto_delete, owner, arguments)
         self._definitions.add_queue(queue)

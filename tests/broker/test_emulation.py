@@ -1,0 +1,237 @@
+"""Each rule that differs between RabbitMQ's versions, under each version that can be emulated."""
+
+from typing import get_args
+
+import pytest
+from pamqp.commands import Basic, Exchange, Queue
+from pamqp.commands import Connection as Method
+
+from fake_client import FakeClient, FakeServer, encoded, start_ok
+from leveret.broker.configuration import (
+    GUEST,
+    Configuration,
+    ConfigurationError,
+    Connection,
+    Identity,
+    Permissions,
+    User,
+    parse,
+)
+from leveret.broker.rules import RULES, EmulatedVersion
+
+VERSIONS = get_args(EmulatedVersion)
+BEFORE_4_3 = ("3.13", "4.0")
+DECLARE_QUEUE, DECLARE_EXCHANGE, PUBLISH = (50, 10), (40, 10), (60, 40)
+
+
+def server_of(version: EmulatedVersion, **settings: object) -> FakeServer:
+    return FakeServer(Configuration(emulate=version, **settings))  # type: ignore[arg-type]
+
+
+@pytest.fixture(params=VERSIONS)
+def version(request: pytest.FixtureRequest) -> EmulatedVersion:
+    return request.param
+
+
+@pytest.fixture
+def server(version: EmulatedVersion) -> FakeServer:
+    return server_of(version)
+
+
+def announced(configuration: Configuration) -> object:
+    client = FakeServer(configuration).accept()
+    client.feed(b"AMQP\0\0\x09\1")
+    return client.expect(Method.Start, 0).server_properties["version"]
+
+
+def test_3_13_is_the_default() -> None:
+    assert Configuration().rules is RULES["3.13"]
+    assert parse('emulate = "4.3"').rules is RULES["4.3"]
+    with pytest.raises(ConfigurationError, match=r"emulate: expected one of 3\.13, 4\.0, 4\.3"):
+        parse('emulate = "2.0"')
+
+
+def test_the_version_is_announced_unless_another_one_is_configured(
+    version: EmulatedVersion,
+) -> None:
+    assert str(announced(Configuration(emulate=version))).startswith(version)
+    identity = Identity(version="3.8.0")
+    assert announced(Configuration(emulate=version, identity=identity)) == "3.8.0"
+
+
+def test_an_unknown_exchange_type_closes_the_connection_or_the_channel(
+    version: EmulatedVersion, client: FakeClient
+) -> None:
+    client.send(Exchange.Declare(exchange="x", exchange_type="x-odd"))
+    if version == "3.13":
+        client.expect_connection_closed(
+            503, "COMMAND_INVALID - unknown exchange type 'x-odd'", DECLARE_EXCHANGE
+        )
+    else:
+        client.expect_channel_closed(
+            406, "PRECONDITION_FAILED - unknown exchange type 'x-odd'", DECLARE_EXCHANGE
+        )
+
+
+def test_the_smallest_frame_max_is_4096_or_8192(
+    version: EmulatedVersion, server: FakeServer
+) -> None:
+    least = 8192 if version == "4.3" else 4096
+    server.connect(frame_max=least)
+    client = server.accept()
+    client.feed(b"AMQP\0\0\x09\1")
+    client.send(start_ok(), Method.TuneOk(2047, least - 1, 0), Method.Open("/"), channel=0)
+    client.expect(Method.Start, 0)
+    client.expect(Method.Tune, 0)
+    assert not client.received()
+    server.advance(3)
+    assert client.hung_up
+
+
+def test_a_frame_max_that_no_client_may_ask_for_is_no_configuration() -> None:
+    parse("[connection]\nframe_max_bytes = 4096")
+    with pytest.raises(ConfigurationError, match=r"connection\.frame_max_bytes: expected .* 8192"):
+        parse('emulate = "4.3"\n[connection]\nframe_max_bytes = 4096')
+    with pytest.raises(ConfigurationError, match=r"connection\.frame_max_bytes"):
+        parse("[connection]\nframe_max_bytes = 4096").override(emulate="4.3")
+
+
+def test_a_message_may_have_128_or_16_mib_unless_configured(
+    version: EmulatedVersion,
+) -> None:
+    assert Configuration(emulate=version).max_message_bytes == (
+        134_217_728 if version == "3.13" else 16_777_216
+    )
+    own = Connection(max_message_bytes=5)
+    client = server_of(version, connection=own).connect()
+    client.publish(b"123456", "q")
+    client.expect_channel_closed(
+        406, "PRECONDITION_FAILED - message size 6 is larger than configured max size 5", PUBLISH
+    )
+
+
+def dead_letter(client: FakeClient, headers: dict[str, object]) -> dict[str, object]:
+    arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
+    client.declare("q", exclusive=True, arguments=arguments)
+    client.declare("dead", exclusive=True)
+    client.publish(b"", "q", headers=headers)
+    assert client.get("q").headers == headers
+    client.send(Basic.Reject(1, requeue=False))
+    return dict(client.get("dead").headers)
+
+
+def test_deaths_that_a_client_made_up_count_before_4_0_only(
+    version: EmulatedVersion, client: FakeClient
+) -> None:
+    death = {"queue": "q", "reason": "rejected", "count": 7, "exchange": "", "routing-keys": ["q"]}
+    headers = dead_letter(client, {"x-death": [death], "x-first-death-queue": "elsewhere", "a": 1})
+    assert headers["a"] == 1
+    assert headers["x-last-death-queue"] == "q"
+    counts = [entry["count"] for entry in headers["x-death"]]  # type: ignore[attr-defined]
+    if version == "3.13":
+        assert counts == [8]
+        assert headers["x-first-death-queue"] == "elsewhere"
+    else:
+        assert counts == [1]
+        assert headers["x-first-death-queue"] == "q"
+
+
+def test_deaths_that_the_broker_wrote_count_in_every_version(client: FakeClient) -> None:
+    client.declare(
+        "q",
+        exclusive=True,
+        arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "q"},
+    )
+    client.publish(b"", "q")
+    for tag in (1, 2):
+        client.get("q")
+        client.send(Basic.Reject(tag, requeue=False))
+    assert client.get("q").headers["x-death"][0]["count"] == 2
+
+
+def test_global_qos_is_for_the_channel_before_4_3_and_then_for_each_consumer(
+    version: EmulatedVersion, client: FakeClient
+) -> None:
+    client.declare("q", exclusive=True)
+    client.request(Basic.Qos(prefetch_count=1, global_=True), Basic.QosOk)
+    client.consume("q", "a")
+    client.consume("q", "b")
+    for _ in range(4):
+        client.publish(b"", "q")
+    assert len(client.deliveries()) == (1 if version in BEFORE_4_3 else 2)
+
+
+def test_a_queue_that_is_neither_durable_nor_exclusive_is_refused_from_4_3_on(
+    version: EmulatedVersion, client: FakeClient
+) -> None:
+    client.declare("durable", durable=True)
+    client.declare("exclusive", exclusive=True)
+    client.send(Queue.Declare(queue="q"))
+    if version in BEFORE_4_3:
+        client.expect(Queue.DeclareOk)
+    else:
+        text = (
+            "INTERNAL_ERROR - Feature `transient_nonexcl_queues` is deprecated.\n"
+            "By default, this feature is not permitted anymore.\n"
+            "The feature will be removed from a future major RabbitMQ version, regardless of the"
+            " configuration; actual version to be determined.\nTo..."
+        )
+        client.expect_connection_closed(541, text, DECLARE_QUEUE)
+
+
+@pytest.mark.parametrize("right", ["configure", "write", "read", None])
+def test_a_passive_declare_needs_any_permission_from_4_3_on(
+    version: EmulatedVersion, right: str | None
+) -> None:
+    rights = {"configure": "", "write": "", "read": ""} | ({right: "^q"} if right else {})
+    user = User("u", "p", permissions={"/": Permissions(**rights)})
+    server = server_of(version, users=(GUEST, user))
+    server.connect().declare("q", durable=True)
+    client = server.connect("u", "p")
+    client.send(Queue.Declare(queue="q", passive=True))
+    if right or version in BEFORE_4_3:
+        client.expect(Queue.DeclareOk)
+        client.send(Exchange.Declare(exchange="q-missing", passive=True))
+        text = "NOT_FOUND - no exchange 'q-missing' in vhost '/'"
+        client.expect_channel_closed(404, text, DECLARE_EXCHANGE)
+        return
+    text = "ACCESS_REFUSED - access to queue 'q' in vhost '/' refused for user 'u'"
+    client.expect_channel_closed(403, text, DECLARE_QUEUE)
+    client.open_channel(2)
+    client.send(Exchange.Declare(exchange="amq.fanout", passive=True), channel=2)
+    text = "ACCESS_REFUSED - access to exchange 'amq.fanout' in vhost '/' refused for user 'u'"
+    client.expect_channel_closed(403, text, DECLARE_EXCHANGE, channel=2)
+
+
+def test_a_mandatory_direct_reply_is_returned_though_delivered_before_4_2(
+    version: EmulatedVersion, client: FakeClient, other: FakeClient
+) -> None:
+    client.declare("q", durable=True)
+    client.consume("amq.rabbitmq.reply-to", "replies", no_ack=True)
+    client.publish(b"question", "q", reply_to="amq.rabbitmq.reply-to")
+    address = other.get("q", no_ack=True).properties.reply_to
+    assert address is not None
+    other.publish(b"reply", address, mandatory=True)
+    assert client.bodies() == [b"reply"]
+    if version in BEFORE_4_3:
+        other.expect_content(Basic.Return)
+    assert not other.received()
+
+
+def test_x_queue_mode_is_accepted_without_effect_in_every_version(client: FakeClient) -> None:
+    client.declare("q", durable=True, arguments={"x-queue-mode": "lazy"})
+
+
+def test_the_table_says_what_is_new_in_4_0_and_4_3() -> None:
+    limits = {version: RULES[version].delivery_limit for version in VERSIONS}
+    assert limits == {"3.13": None, "4.0": 20, "4.3": 20}
+    nacks = {version: RULES[version].nack_is_failure for version in VERSIONS}
+    assert nacks == {"3.13": True, "4.0": True, "4.3": False}
+
+
+def test_one_broker_can_differ_from_another_of_the_same_process() -> None:
+    old, new = server_of("3.13").connect(), server_of("4.0").connect()
+    for client in (old, new):
+        client.feed(encoded(Exchange.Declare(exchange="x", exchange_type="x-odd")))
+    old.expect(Method.Close, 0)
+    assert new.received()[0].channel == 1
