@@ -98,9 +98,24 @@ def _fault_of_pattern(pattern: JsonValue) -> str | None:
     try:
         regular_expression(pattern)
     except (re.error, RecursionError, OverflowError) as error:
-        why, at = (error.msg, error.pos) if isinstance(error, re.error) else (str(error), 0)
-        return f'pattern should be regular expression but is invalid: {{"{why}",{at or 0}}}'
+        why, at = (error.msg, error.pos or 0) if isinstance(error, re.error) else (str(error), 0)
+        if why in _UNFINISHED:
+            at = len(pattern)
+        why = _UNFINISHED.get(why) or _IN_PCRES_WORDS.get(why, why)
+        return f'pattern should be regular expression but is invalid: {{"{why}",{at}}}'
     return None
+
+
+_UNFINISHED = {
+    "missing ), unterminated subpattern": "missing )",
+    "unterminated character set": "missing terminating ] for character class",
+    "bad escape (end of pattern)": r"\\ at end of pattern",
+}
+"""What Python and PCRE say of patterns that lack something; PCRE shows their end then."""
+_IN_PCRES_WORDS = {
+    "unbalanced parenthesis": "unmatched parentheses",
+    "multiple repeat": "nothing to repeat",
+}
 
 
 def _fault_of_apply_to(applies_to: JsonValue) -> str | None:

@@ -137,7 +137,7 @@ def test_all_faults_are_told():
         "apply-to 'nix' unrecognised; should be one of: 'queues', 'classic_queues', "
         " 'quorum_queues', 'streams', 'exchanges', or 'all'"
     )
-    assert lines[2].startswith('pattern should be regular expression but is invalid: {"missing )')
+    assert lines[2] == 'pattern should be regular expression but is invalid: {"missing )",2}'
     assert lines[3] == 'priority should be a number, actually was <<"high">>'
     with pytest.raises(InvalidPolicy, match="pattern should be a binary but was 5"):
         checked_policy("p", 5, {"max-length": 1})
@@ -175,3 +175,19 @@ def test_patterns_are_searched_as_pcre_does(pattern: str, matching: str, other: 
 def test_a_priority_is_a_number(priority: Any):
     with pytest.raises(InvalidPolicy, match="priority should be a number"):
         checked_policy("p", "", {"max-length": 1}, priority=priority)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "why"),
+    [
+        ("x[a", '{"missing terminating ] for character class",3}'),
+        ("*a", '{"nothing to repeat",0}'),
+        ("ab**", '{"nothing to repeat",3}'),
+        ("a)", '{"unmatched parentheses",1}'),
+        ("a\\", r'{"\\ at end of pattern",2}'),
+    ],
+)
+def test_faults_of_patterns_are_told_as_pcre_tells_them(pattern: str, why: str):
+    with pytest.raises(InvalidPolicy) as refusal:
+        checked_policy("p", pattern, {"max-length": 1})
+    assert str(refusal.value) == f"pattern should be regular expression but is invalid: {why}"
