@@ -14,10 +14,10 @@ STOP_TIMEOUT_S = 10
 class LeveretProcess:
     """`leveret serve` with everything it keeps in `folder`; its log is appended to `log`.
 
-    `options` are further ones of the command.
+    `options` are further ones of the command. With `port` 0 every start finds a free one.
     """
 
-    def __init__(self, leveret: str, folder: Path, *options: str):
+    def __init__(self, leveret: str, folder: Path, *options: str, port: int = 0):
         self.data_dir = folder / "data"
         self.log = folder / "broker.log"
         configuration = folder / "leveret.toml"
@@ -26,7 +26,7 @@ class LeveretProcess:
         self._command = [leveret, "serve", "--config", str(configuration)]
         self._command += ["--host", "127.0.0.1", "--data-dir", str(self.data_dir), *options]
         self._process: subprocess.Popen[str] | None = None
-        self.port = 0
+        self.port = self._asked_port = port
 
     @property
     def url(self) -> str:
@@ -37,7 +37,7 @@ class LeveretProcess:
         assert self._process is None, "it runs already"
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*self._command, "--port", "0"],
+                [*self._command, "--port", str(self._asked_port)],
                 cwd=self.data_dir.parent,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -1,5 +1,6 @@
 """kombu over py-amqp: entities, producers, consumers, retries, serializers, as Celery uses them."""
 
+import time
 from collections.abc import Callable
 
 import amqp
@@ -9,6 +10,7 @@ from kombu.common import eventloop
 from kombu.exceptions import OperationalError
 from kombu.mixins import ConsumerMixin
 from kombu.pools import producers
+from kombu.transport import native_delayed_delivery
 
 DEADLINE_S = 10
 
@@ -294,3 +296,42 @@ def test_worker_consumes_on_after_its_connection_was_cut(
     # The ack of the first may be lost with its connection: then it comes twice.
     assert list(dict.fromkeys(worker.received)) == ["before", "after"]
     assert proxy.connections_accepted == 2
+
+
+@pytest.fixture
+def delaying(connection, janitor, unique):
+    """The prefix of exchanges and queues that delay messages by powers of two in seconds."""
+    prefix = unique("delay")
+    native_delayed_delivery.declare_native_delayed_delivery_exchanges_and_queues(
+        connection, "classic", prefix
+    )
+    yield prefix
+    names = [f"{prefix}_celery_delayed_{level}" for level in range(28)]
+    channel = janitor.channel()
+    for name in names:
+        channel.queue_delete(name)
+    for name in [*names, f"{prefix}_celery_delayed_delivery"]:
+        channel.exchange_delete(name)
+    channel.close()
+
+
+def test_message_is_delayed_by_dead_letters(connection, channel, delaying, unique):
+    exchange = kombu.Exchange(unique("exchange"), "topic", durable=False, auto_delete=True)
+    queue = kombu.Queue(unique("queue"), exchange, routing_key="key", exclusive=True)(channel)
+    queue.declare()
+    native_delayed_delivery.bind_queue_to_native_delayed_delivery_exchange(
+        connection, queue, delaying
+    )
+    before = time.monotonic()
+    key = native_delayed_delivery.calculate_routing_key(3, "key")  # two levels: 2 s and 1 s
+    kombu.Producer(channel).publish(
+        "late", exchange=f"{delaying}_celery_delayed_27", routing_key=key
+    )
+    while (message := queue.get(no_ack=True)) is None:
+        assert time.monotonic() - before < DEADLINE_S
+        time.sleep(0.05)
+    assert message.payload == "late"
+    assert time.monotonic() - before >= 2.9
+    deaths = message.headers["x-death"]
+    assert [death["queue"][-2:] for death in deaths] == ["_0", "_1"]
+    assert {death["reason"] for death in deaths} == {"expired"}

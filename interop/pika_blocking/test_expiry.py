@@ -1,4 +1,4 @@
-"""x-message-ttl and expiration: when messages leave a queue by themselves."""
+"""x-message-ttl, expiration, x-expires: when messages, and queues, go by themselves."""
 
 import time
 
@@ -80,3 +80,46 @@ def test_expiration_must_be_a_number(channel, queue):
         406,
         "PRECONDITION_FAILED - invalid expiration 'soon': no_integer",
     )
+
+
+def exists(connection, queue):
+    """True if the queue is there; asking does not renew its lease."""
+    channel = connection.channel()
+    try:
+        channel.queue_bind(queue, "amq.fanout")
+        channel.close()
+    except ChannelClosedByBroker:
+        return False
+    return True
+
+
+def wait_until_gone(connection, queue):
+    deadline = time.monotonic() + PATIENCE_S
+    while exists(connection, queue):
+        assert time.monotonic() < deadline, "the queue does not expire"
+        time.sleep(0.05)
+
+
+def test_unused_queue_expires_with_its_messages(connection, channel, unique):
+    queue = unique("leased")
+    channel.queue_declare(queue, arguments={"x-expires": 300})
+    channel.basic_publish("", queue, "x", mandatory=True)
+    wait_until_gone(connection, queue)
+    with pytest.raises(pika.exceptions.UnroutableError):
+        channel.basic_publish("", queue, "x", mandatory=True)
+
+
+def test_queue_with_a_consumer_does_not_expire_until_that_is_cancelled(connection, channel, unique):
+    queue = unique("leased")
+    channel.queue_declare(queue, arguments={"x-expires": 200})
+    tag = channel.basic_consume(queue, lambda *_: None)
+    connection.sleep(0.5)
+    assert exists(connection, queue)
+    channel.basic_cancel(tag)
+    wait_until_gone(connection, queue)
+
+
+def test_lease_must_be_positive(channel, unique):
+    with pytest.raises(ChannelClosedByBroker) as raised:
+        channel.queue_declare(unique("leased"), arguments={"x-expires": 0})
+    assert raised.value.reply_code == 406
