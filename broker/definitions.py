@@ -12,6 +12,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from ..amqp.fields import Table, decode_table, encode_table
+from .delayed_exchange import DelayedExchange
 from .exchange import Exchange
 from .policy import Policy
 from .queue import Queue
@@ -63,9 +64,7 @@ class Definitions:
 
     def forget_others(self, recovered: "Recovered") -> None:
         """Drop messages of queues that are defined no more: a crash came between the two."""
-        defined = {
-            value["number"] for key, value in _parsed(recovered.definitions) if key[0] == _QUEUE
-        }
+        defined = set(_numbers(recovered.definitions))
         for number in recovered.messages.keys() - defined:
             if self.journal is not None:
                 self.journal.drop_owner(number)
@@ -73,15 +72,15 @@ class Definitions:
     def add_exchange(self, exchange: Exchange) -> None:
         """An exchange was declared."""
         if exchange.durable:
-            self._define(
-                [_EXCHANGE, exchange.vhost_name, exchange.name],
-                {
-                    "type": exchange.type,
-                    "auto_delete": exchange.auto_delete,
-                    "internal": exchange.internal,
-                    "arguments": _encoded(exchange.arguments),
-                },
-            )
+            value: dict[str, Any] = {
+                "type": exchange.type,
+                "auto_delete": exchange.auto_delete,
+                "internal": exchange.internal,
+                "arguments": _encoded(exchange.arguments),
+            }
+            if isinstance(exchange, DelayedExchange) and exchange.delayed is not None:
+                value["number"] = exchange.delayed.number
+            self._define([_EXCHANGE, exchange.vhost_name, exchange.name], value)
 
     def remove_exchange(self, exchange: Exchange) -> None:
         """An exchange was deleted."""
@@ -161,13 +160,16 @@ def restore(
         each.apply_policies()
     for (kind, vhost, *rest), value in defined:
         if kind == _EXCHANGE:
-            vhosts[vhost].restore_exchange(
+            exchange = vhosts[vhost].restore_exchange(
                 rest[0],
                 value["type"],
                 value["auto_delete"],
                 value["internal"],
                 _decoded(value["arguments"]),
+                value.get("number", 0),
             )
+            if isinstance(exchange, DelayedExchange) and exchange.delayed is not None:
+                _restore_messages(exchange.delayed, recovered)
         elif kind == _QUEUE:
             queue = vhosts[vhost].restore_queue(
                 rest[0], value["number"], value["auto_delete"], _decoded(value["arguments"])
@@ -188,9 +190,13 @@ def vhost_names(definitions: Mapping[bytes, bytes]) -> set[str]:
 
 
 def last_queue_number(definitions: Mapping[bytes, bytes]) -> int:
-    """The highest number of a durable queue, 0 if there is none."""
-    numbers = [value["number"] for key, value in _parsed(definitions) if key[0] == _QUEUE]
-    return max(numbers, default=0)
+    """The highest number of a durable queue or delay line, 0 if there is none."""
+    return max(_numbers(definitions), default=0)
+
+
+def _numbers(definitions: Mapping[bytes, bytes]) -> list[int]:
+    """The numbers of all that has messages in the journal."""
+    return [value["number"] for _, value in _parsed(definitions) if "number" in value]
 
 
 def _restore_messages(queue: Queue, recovered: "Recovered") -> None:

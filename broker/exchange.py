@@ -6,7 +6,7 @@ exchange to exchange, alternate exchanges included, is the vhost's business.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from ..amqp.fields import Table
 from .binding import Binding, BindingKey, binding_key
@@ -15,6 +15,19 @@ from .policy import Definition
 
 if TYPE_CHECKING:
     from .binding import Destination
+
+
+class Holding(Protocol):
+    """Something with messages in memory, which counts in the memory budget."""
+
+    @property
+    def memory_bytes(self) -> int:
+        """About how much memory they take."""
+        ...
+
+    def page_out(self) -> None:
+        """Take less, if that is possible."""
+        ...
 
 
 _ALTERNATE = "alternate-exchange"
@@ -114,6 +127,11 @@ class Exchange(ABC):
     @property
     def history(self) -> "Sequence[tuple[Sequence[str], Message]]":
         """What the destination of a new binding gets at once: messages and their routing keys."""
+        return ()
+
+    @property
+    def holds(self) -> "Sequence[Holding]":
+        """What it keeps in memory of the messages that have passed."""
         return ()
 
     @abstractmethod

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from .binding import Binding
 from .consistent_hash_exchange import ConsistentHashExchange
+from .delayed_exchange import DelayedExchange
 from .exchange import Exchange
 from .header_match import HeaderMatch
 from .message import Message
@@ -167,5 +168,7 @@ EXCHANGE_TYPES: dict[str, type[Exchange]] = {
         RandomExchange,
         ModulusHashExchange,
         RecentHistoryExchange,
+        DelayedExchange,
     )
 }
+DelayedExchange.types = EXCHANGE_TYPES

@@ -6,13 +6,15 @@ disk only. If that does not help, because there is no journal or because consume
 unacknowledged, the memory alarm is raised.
 """
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from .alarms import Alarm
 
 if TYPE_CHECKING:
     from .broker import Broker
-    from .queue import Queue
+    from .exchange import Holding
+    from .vhost import VirtualHost
 
 _PAGED_OUT_TO = 0.7
 _ALARM_AT = 4 / 3
@@ -61,31 +63,31 @@ class MemoryBudget:
         """Page out and raise or clear the alarm, as memory asks for."""
         self._checked_at = self.published_bytes
         broker = self._broker
-        queues = [queue for vhost in broker.vhosts.values() for queue in vhost.queues.values()]
-        used = sum(queue.memory_bytes for queue in queues)
+        holding = [each for vhost in broker.vhosts.values() for each in _holding(vhost)]
+        used = sum(each.memory_bytes for each in holding)
         limit = self.budget_bytes
         most = limit * _PAGED_OUT_TO if self.again else limit
         self.again = False
         if broker.journal is not None:
             limit = int(limit * _ALARM_AT)
             if 0 < most < used:
-                gone = self._page_out(queues, used)
+                gone = self._page_out(holding, used)
                 used -= gone
                 self.again = gone > 0 and used > self.budget_bytes * _PAGED_OUT_TO
         broker.alarms.set(Alarm.MEMORY, 0 < limit < used + self._unsettled_bytes())
 
-    def _page_out(self, queues: "list[Queue]", used: int) -> int:
-        """Page out of the longest queues until little enough is left, but not for long; return how
+    def _page_out(self, holding: "list[Holding]", used: int) -> int:
+        """Page out of what holds most until little enough is left, but not for long; return how
         much went.
         """
         gone = shorter = 0
-        for queue in sorted(queues, key=lambda queue: queue.memory_bytes, reverse=True):
+        for each in sorted(holding, key=lambda each: each.memory_bytes, reverse=True):
             if shorter == _AT_ONCE or used - gone <= self.budget_bytes * _PAGED_OUT_TO:
                 break
-            before = queue.memory_bytes
-            queue.page_out()
-            gone += before - queue.memory_bytes
-            shorter += queue.memory_bytes < before
+            before = each.memory_bytes
+            each.page_out()
+            gone += before - each.memory_bytes
+            shorter += each.memory_bytes < before
         return gone
 
     def _unsettled_bytes(self) -> int:
@@ -96,3 +98,10 @@ class MemoryBudget:
             for connection in self._broker.connections
             for channel in connection.channels.values()
         )
+
+
+def _holding(vhost: "VirtualHost") -> "Iterator[Holding]":
+    """All of a vhost that has messages in memory."""
+    yield from vhost.queues.values()
+    for exchange in vhost.exchanges.values():
+        yield from exchange.holds

@@ -393,10 +393,11 @@ class Publisher:
         return self._channel.connection.broker.intake.put(message, queues)
 
     def _comes_back(self, queues: tuple[Queue, ...]) -> bool:
-        """Whether a mandatory message to these queues is returned: if there are none, and before
-        RabbitMQ 4.2 also if it is a direct reply, which is delivered nevertheless.
+        """Whether a mandatory message to these queues is returned: if there are none, if it is only
+        delayed, and before RabbitMQ 4.2 also if it is a direct reply; the latter two are delivered
+        nevertheless.
         """
-        if not queues:
+        if not any(queue.is_destination for queue in queues):
             return True
         returns = self._channel.connection.broker.rules.returns_direct_replies
         return returns and all(queue.name in self._vhost.reply_queues for queue in queues)

@@ -105,6 +105,11 @@ class Queue(Line):
         return f"queue '{self.name}' in vhost '{self.vhost_name}'"
 
     @property
+    def is_destination(self) -> bool:
+        """Whether a message that is in it counts as routed."""
+        return True
+
+    @property
     def congested(self) -> bool:
         """Whether consumers exist but do not keep up, so that publishers should slow down."""
         return bool(self.consumers) and self.message_count > CONGESTED_MESSAGES

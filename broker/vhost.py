@@ -18,6 +18,8 @@ from ..amqp.errors import (
 )
 from ..amqp.fields import Table
 from .binding import Binding
+from .delay_line import DelayLine
+from .delayed_exchange import DelayedExchange, Release, delay_ms
 from .equivalence import check_equivalent_exchange, check_equivalent_queue
 from .exchange import Exchange
 from .exchanges import EXCHANGE_TYPES, DefaultExchange
@@ -192,10 +194,19 @@ class VirtualHost:
         return exchange
 
     def restore_exchange(
-        self, name: str, kind: str, auto_delete: bool, internal: bool, arguments: Table
-    ) -> None:
-        """Set a durable exchange up again as it was."""
-        self._add_exchange(EXCHANGE_TYPES[kind], name, True, auto_delete, internal, arguments)
+        self,
+        name: str,
+        kind: str,
+        auto_delete: bool,
+        internal: bool,
+        arguments: Table,
+        number: int = 0,
+    ) -> Exchange:
+        """Set a durable exchange up again as it was; `number` is that of its delay line."""
+        kind_class = EXCHANGE_TYPES[kind]
+        return self._add_exchange(
+            kind_class, name, True, auto_delete, internal, arguments, number=number
+        )
 
     def _add_exchange(
         self,
@@ -205,8 +216,10 @@ class VirtualHost:
         auto_delete: bool,
         internal: bool,
         arguments: Table,
+        *,
+        number: int = 0,
     ) -> Exchange:
-        exchange = self.exchanges[name] = exchange_class(
+        exchange = exchange_class(
             self.name,
             name,
             durable=durable,
@@ -215,9 +228,24 @@ class VirtualHost:
             arguments=arguments,
             random_below=self._random_below,
         )
+        self.exchanges[name] = exchange
+        if isinstance(exchange, DelayedExchange):
+            self._add_delay_line(exchange, number or self._definitions.next_queue_number())
         exchange.follow(self.policies.matching(EXCHANGE, name).definition)
         self.epoch += 1
         return exchange
+
+    def _add_delay_line(self, exchange: DelayedExchange, number: int) -> None:
+        exchange.delayed = DelayLine(
+            self.name,
+            self._mark_dirty,
+            self._intake,
+            self._store,
+            number=number,
+            durable=exchange.durable,
+            delay_ms=delay_ms,
+            release=Release(exchange, self.route, self._intake, self._definitions.together),
+        )
 
     def delete_exchange(self, name: str, *, if_unused: bool = False) -> None:
         """Delete an exchange and its bindings; one that is not there is fine.
@@ -245,6 +273,8 @@ class VirtualHost:
                 if self.exchanges.get(exchange.name) is not exchange:
                     continue
                 del self.exchanges[exchange.name]
+                if isinstance(exchange, DelayedExchange) and exchange.delayed is not None:
+                    exchange.delayed.end()
                 self._definitions.remove_exchange(exchange)
                 for binding in list(exchange.bindings.values()):
                     binding.destination_bindings.discard(binding)

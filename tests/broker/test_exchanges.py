@@ -87,7 +87,7 @@ def test_without_wait_nothing_comes_back(client: FakeClient) -> None:
 @pytest.mark.parametrize(
     ("kind", "fault"),
     [
-        ("x-delayed-message", "unknown"),
+        ("x-jms-topic", "unknown"),
         ("Direct", "unknown"),
         ("foo", "invalid"),
         ("queue", "invalid"),

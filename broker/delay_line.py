@@ -1,0 +1,212 @@
+"""Where the messages of an x-delayed-message exchange wait until they are due.
+
+To what routes and stores messages it is a queue without a name: a delayed message enters it as it
+would any queue, so transactions, confirms and the journal are as for those. When a message is due
+depends on what the journal keeps of it anyway: when it was published, and its header x-delay. It
+is then published anew, in one group of the journal with being settled here, so that a crash neither
+loses nor doubles it.
+
+The messages are in a heap, in memory as long as the budget allows, and one timer waits for the
+first of all. Past the budget, and after a restart, sixteen bytes of a message are in memory.
+"""
+
+from array import array
+from collections.abc import Callable, Container
+from heapq import heappop, heappush
+
+from .due_heap import DueHeap
+from .intake import Intake
+from .line import LOADED_BYTES, MESSAGE_OVERHEAD_BYTES, PAGED_MESSAGES, Store, owns
+from .message import Message
+from .queue import BATCH_MESSAGES, Queue
+from .timers import Timer
+
+_ENTRY_BYTES = 16
+
+
+class DelayLine(Queue):
+    """The delayed messages of one exchange.
+
+    `delay_ms` tells how long a message is to wait, `release` has one published that is due;
+    `together` is a context in which all that is written to the journal survives a crash or nothing.
+    """
+
+    __slots__ = (
+        "_delay_ms",
+        "_due",
+        "_held_bytes",
+        "_intake",
+        "_on_disk",
+        "_release",
+        "_timer",
+        "_waiting",
+    )
+
+    def __init__(
+        self,
+        vhost_name: str,
+        mark_dirty: Callable[[Queue], None],
+        intake: Intake,
+        store: Store | None,
+        *,
+        number: int,
+        durable: bool,
+        delay_ms: Callable[[Message], int],
+        release: Callable[[list[Message], "DelayLine"], None],
+    ):
+        super().__init__(
+            vhost_name,
+            "",
+            mark_dirty,
+            timers=intake.timers,
+            number=number,
+            store=store,
+            durable=durable,
+        )
+        self._intake = intake
+        self._delay_ms = delay_ms
+        self._release = release
+        self._waiting: list[tuple[int, int, Message]] = []
+        self._on_disk = DueHeap()
+        self._held_bytes = 0
+        self._timer: Timer | None = None
+        self._due = 0
+
+    @property
+    def message_count(self) -> int:
+        return len(self._waiting) + len(self._on_disk)
+
+    @property
+    def memory_bytes(self) -> int:
+        return self._held_bytes + _ENTRY_BYTES * len(self._on_disk)
+
+    @property
+    def is_destination(self) -> bool:
+        return False
+
+    @property
+    def singly(self) -> bool:
+        return True
+
+    @property
+    def timed(self) -> bool:
+        return True
+
+    def enqueue(self, message: Message) -> None:
+        self._held_bytes += _size(message)
+        heappush(self._waiting, (self._due_ms(message), message.id, message))
+        self.look()
+
+    def _due_ms(self, message: Message) -> int:
+        assert message.notes is not None
+        return message.notes.published_ms + self._delay_ms(message)
+
+    def restore(self, ids: "array[int]", delivered: Container[int]) -> None:
+        for message in self.all_of(ids):
+            self._on_disk.push(self._due_ms(message), message.stored)
+        self.look()
+
+    def page_out(self) -> None:
+        """Keep the messages that are due last on disk only, all but those of one batch."""
+        waiting = self._waiting
+        waiting.sort()
+        for _ in range(min(len(waiting) - self._batch(), PAGED_MESSAGES)):
+            due_ms, _, message = waiting.pop()
+            self._held_bytes -= _size(message)
+            self._on_disk.push(due_ms, self._stored(message))
+
+    def _batch(self) -> int:
+        """How many messages are read or published at once."""
+        mean_bytes = self._held_bytes // len(self._waiting) if self._waiting else 0
+        return max(1, min(BATCH_MESSAGES, LOADED_BYTES // max(mean_bytes, 1)))
+
+    # --- turns --------------------------------------------------------------------------------
+
+    def dispatch(self) -> bool:
+        """Publish what is due, a batch at most; True if there is more that is."""
+        self.dirty = False
+        if self.deleted:
+            return False
+        due = self._take_due()
+        if due:
+            self._release(due, self)
+        more = self._first_due_ms() <= self.timers.wall_ms
+        if not more:
+            self._watch()
+        if self.dirty:
+            return False
+        self.dirty = more
+        return more
+
+    def _take_due(self) -> list[Message]:
+        now, due = self.timers.wall_ms, list[Message]()
+        ids = array("Q")
+        waiting, on_disk, size = self._waiting, self._on_disk, 0
+        while len(due) + len(ids) < BATCH_MESSAGES and size < LOADED_BYTES:
+            first_ms = self._first_due_ms()
+            if first_ms > now:
+                break
+            if waiting and waiting[0][0] == first_ms:
+                due += self._load(ids)
+                message = heappop(waiting)[2]
+                self._held_bytes -= _size(message)
+                size += _size(message)
+                due.append(message)
+            else:
+                ids.append(on_disk.pop()[1])
+        return due + self._load(ids)
+
+    def _load(self, ids: "array[int]") -> list[Message]:
+        """Read messages that are due; those that would take too much memory remain for later."""
+        if not ids:
+            return []
+        assert self.store is not None
+        count = self.store.fitting(ids, LOADED_BYTES)
+        messages = self.store.load(ids[:count])
+        for late in ids[count:]:
+            self._on_disk.push(self.timers.wall_ms, late)
+        del ids[:]
+        return messages
+
+    def _first_due_ms(self) -> int:
+        firsts = [self._waiting[0][0]] if self._waiting else []
+        if len(self._on_disk):
+            firsts.append(self._on_disk.first_due_ms)
+        return min(firsts, default=1 << 63)
+
+    def _watch(self) -> None:
+        """Wake up when the first message is due."""
+        due = self._first_due_ms()
+        if self._timer is not None and due == self._due:
+            return
+        self._stop()
+        if self.message_count:
+            self._due = due
+            wait_s = (due - self.timers.wall_ms) / 1000
+            self._timer = self.timers.at(self.timers.now + wait_s, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        self.look()
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def clear(self) -> None:
+        if self.store is not None:
+            stored = [message.stored for _, _, message in self._waiting if owns(self, message)]
+            self.store.settle(self, [*stored, *self._on_disk.take_all()])
+        self._waiting.clear()
+        self._held_bytes = 0
+
+    def end(self) -> None:
+        """The exchange is deleted, and its delayed messages with it."""
+        self._stop()
+        self.clear()
+        super().end()
+
+
+def _size(message: Message) -> int:
+    return len(message.content) + MESSAGE_OVERHEAD_BYTES
