@@ -155,6 +155,8 @@ _HIGHER_COUNTS = frozenset(("delayed-retry-min", "target-group-size"))
 
 def _merged_value(key: str, users: JsonValue, operators: JsonValue) -> JsonValue:
     if isinstance(users, int) and isinstance(operators, int):
+        if key == "delivery-limit" and min(users, operators) < 0:
+            return max(users, operators)  # a negative one is none
         if key in _LOWER_COUNTS:
             return min(users, operators)
         if key in _HIGHER_COUNTS:

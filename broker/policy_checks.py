@@ -12,6 +12,7 @@ from typing import TypeGuard, cast
 
 from .erlang_terms import json_term
 from .policy import APPLIES_TO, Definition, JsonValue, Policy, regular_expression
+from .rules import DEFAULT_RULES, Rules
 
 _SEGMENT_BYTES_MAX = 3_000_000_000
 _NUMBER_MAX = (1 << 63) - 1
@@ -34,11 +35,12 @@ def checked_policy(
     priority: JsonValue = 0,
     applies_to: JsonValue = "all",
     operator: bool = False,
+    rules: Rules = DEFAULT_RULES,
 ) -> Policy:
     """A policy of these values, which may come from a JSON document, if they make sense.
 
-    `operator` says that it is to be an operator policy, which can have some keys only. Raises
-    InvalidPolicy.
+    `operator` says that it is to be an operator policy, which can have some keys only; `rules` are
+    the vhost's. Raises InvalidPolicy.
     """
     value = {
         "pattern": pattern,
@@ -46,15 +48,21 @@ def checked_policy(
         "priority": priority,
         "apply-to": applies_to,
     }
-    return policy_of(name, value, operator=operator)
+    return policy_of(name, value, operator=operator, rules=rules)
 
 
-def policy_of(name: str, value: Mapping[str, JsonValue], *, operator: bool = False) -> Policy:
+def policy_of(
+    name: str,
+    value: Mapping[str, JsonValue],
+    *,
+    operator: bool = False,
+    rules: Rules = DEFAULT_RULES,
+) -> Policy:
     """A policy of what `Policy.value` gives, which comes from who knows where.
 
     Raises InvalidPolicy.
     """
-    faults = _faults(name, value, operator)
+    faults = _faults(name, value, operator, rules)
     if faults:
         raise InvalidPolicy("\n".join(faults))
     return Policy(
@@ -66,10 +74,10 @@ def policy_of(name: str, value: Mapping[str, JsonValue], *, operator: bool = Fal
     )
 
 
-def _faults(name: str, value: Mapping[str, JsonValue], operator: bool) -> list[str]:
+def _faults(name: str, value: Mapping[str, JsonValue], operator: bool, rules: Rules) -> list[str]:
     """What is wrong, in RabbitMQ's order."""
     checks: dict[str, Callable[[JsonValue], str | None]] = {
-        "definition": lambda definition: _fault_of_definition(definition, operator),
+        "definition": lambda definition: _fault_of_definition(definition, operator, rules),
         "apply-to": _fault_of_apply_to,
         "pattern": _fault_of_pattern,
         "priority": _fault_of_priority,
@@ -128,7 +136,7 @@ def _fault_of_apply_to(applies_to: JsonValue) -> str | None:
     )
 
 
-def _fault_of_definition(definition: JsonValue, operator: bool) -> str | None:
+def _fault_of_definition(definition: JsonValue, operator: bool, rules: Rules) -> str | None:
     if definition in ([], {}):
         return "no policy provided"
     if isinstance(definition, list):
@@ -140,10 +148,15 @@ def _fault_of_definition(definition: JsonValue, operator: bool) -> str | None:
             f" Validator: {validator}."
         )
     allowed = _OF_OPERATORS if operator else _CHECKS.keys()
+    if not rules.mirrored_queues:
+        allowed = allowed - _OF_MIRRORS
     known = {key: definition[key] for key in sorted(definition) if key in allowed}
     try:
         for key, value in known.items():
-            _CHECKS[key](value)
+            if key != "delivery-limit" or not rules.unlimited_deliveries:
+                _CHECKS[key](value)
+            elif not _is_integer(value):
+                raise _Fault(f"{json_term(value)} is not a valid delivery limit")
         _check_mirrors(known)
         _check_delayed_retry(known)
     except _Fault as fault:
@@ -297,6 +310,8 @@ _CHECKS: Mapping[str, _Check] = {
     "ha-promote-on-shutdown": _unchecked,
     "ha-promote-on-failure": _unchecked,
 }
+
+_OF_MIRRORS = frozenset(key for key in _CHECKS if key.startswith("ha-"))
 
 _OF_OPERATORS = frozenset(
     (

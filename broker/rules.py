@@ -49,6 +49,10 @@ class Rules:
     """Errors about streams say `stream queue 'q' ...` in place of `'queue 'q' ...'` or `stream
     queues queue 'q' ...`.
     """
+    mirrored_queues: bool
+    """Whether policies may have the keys of mirrored queues, `ha-mode` and so on."""
+    unlimited_deliveries: bool
+    """Whether a policy's delivery-limit may be negative, which stands for none."""
 
 
 TRANSIENT_QUEUES_DENIED = """\
@@ -75,6 +79,8 @@ _3_13 = Rules(
     passive_declare_needs_permission=False,
     returns_direct_replies=True,
     brief_stream_texts=False,
+    mirrored_queues=True,
+    unlimited_deliveries=False,
 )
 
 _4_0 = replace(
@@ -85,6 +91,8 @@ _4_0 = replace(
     clients_x_death_counts=False,
     delivery_limit=20,
     brief_stream_texts=True,
+    mirrored_queues=False,
+    unlimited_deliveries=True,
 )
 
 _4_3 = replace(

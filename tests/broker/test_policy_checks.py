@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from leveret.broker.policy_checks import InvalidPolicy, checked_policy, policy_of
+from leveret.broker.rules import RULES
 
 ACCEPTED = [
     {"alternate-exchange": "e", "dead-letter-exchange": "", "dead-letter-routing-key": "k"},
@@ -191,3 +192,18 @@ def test_faults_of_patterns_are_told_as_pcre_tells_them(pattern: str, why: str):
     with pytest.raises(InvalidPolicy) as refusal:
         checked_policy("p", pattern, {"max-length": 1})
     assert str(refusal.value) == f"pattern should be regular expression but is invalid: {why}"
+
+
+def test_mirrored_queues_are_unknown_from_4_0_on():
+    for version in ("4.0", "4.3"):
+        with pytest.raises(InvalidPolicy) as refusal:
+            checked_policy("p", "", {"ha-mode": "all"}, rules=RULES[version])
+        assert (
+            str(refusal.value) == '[{<<"ha-mode">>,<<"all">>}] are not recognised policy settings'
+        )
+
+
+def test_a_delivery_limit_may_be_none_from_4_0_on():
+    checked_policy("p", "", {"delivery-limit": -1}, rules=RULES["4.0"])
+    with pytest.raises(InvalidPolicy, match="true is not a valid delivery limit"):
+        checked_policy("p", "", {"delivery-limit": True}, rules=RULES["4.0"])

@@ -102,6 +102,7 @@ def test_argument_of_another_type_than_the_key_has_is_passed_over():
         ({"max-length": 2}, {"max-length": 1}, {"max-length": 1}),
         ({"max-length": 2}, {"expires": 1}, {"max-length": 2, "expires": 1}),
         ({"overflow": "drop-head"}, {"overflow": "reject-publish"}, {"overflow": "reject-publish"}),
+        ({"delivery-limit": -1}, {"delivery-limit": 5}, {"delivery-limit": 5}),
         ({"queue-version": 1}, {"queue-version": 2}, {"queue-version": 2}),
         ({"delayed-retry-min": 1}, {"delayed-retry-min": 2}, {"delayed-retry-min": 2}),
     ],
