@@ -13,6 +13,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from ..storage.errors import JournalError
+from .ack_timeout import AckTimeouts
 from .alarms import Alarms
 from .configuration import Configuration
 from .configuration import User as ConfiguredUser
@@ -67,6 +68,13 @@ class Broker:
         self._later: deque[Callable[[], None]] = deque()
         self.dirty: list[Queue] = []
         self.intake = Intake(journal, self.timers, self.next_message_id, self.later)
+        self.connections: set[Connection] = set()
+        self.ack_timeouts = AckTimeouts(
+            self.timers,
+            self.connections,
+            self.rules,
+            configuration.connection.consumer_timeout_ms,
+        )
         names = dict.fromkeys(configuration.vhosts)
         if recovered is not None:
             names |= dict.fromkeys(sorted(vhost_names(recovered.definitions)))
@@ -80,13 +88,13 @@ class Broker:
                 self._store,
                 random_below=random_below,
                 rules=self.rules,
+                ack_timeouts=self.ack_timeouts,
             )
             for name in names
         }
         if recovered is not None:
             restore(self.vhosts, recovered, self.definitions)
         self.users = {user.name: _user(user) for user in configuration.users}
-        self.connections: set[Connection] = set()
         self.touched: list[Connection] = []
         """Connections with something to send, or to be dropped."""
         self.confirming: list[Publisher] = []

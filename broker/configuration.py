@@ -76,6 +76,11 @@ class Connection(Struct, frozen=True, forbid_unknown_fields=True):
     max_message_bytes: Annotated[int, Meta(ge=1, le=MAX_MESSAGE_BYTES)] | None = None
     """The largest body that may be published. None: as in the emulated RabbitMQ."""
 
+    consumer_timeout_ms: Annotated[int, Meta(ge=1)] | None = None
+    """How long a delivery may wait for its acknowledgement before its channel is closed, unless
+    its queue or consumer says otherwise. None: for ever.
+    """
+
 
 class Permissions(Struct, frozen=True, forbid_unknown_fields=True):
     """What a user may configure, write and read in one vhost.

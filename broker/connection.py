@@ -178,7 +178,7 @@ class Connection:
             case JournalError():
                 raise error
             case SoftError():
-                self._close_channel(error)
+                self.close_channel(self.receiver.number, error)
             case HardError():
                 self.close(error)
             case HandshakeFailed():
@@ -263,9 +263,8 @@ class Connection:
         """Tell the operator what the client is not told."""
         log.warning("login refused", extra=fields(connection=self.name, user=user, reason=why))
 
-    def _close_channel(self, error: SoftError) -> None:
-        """Close the channel that was being served when the error came up."""
-        number = self.receiver.number
+    def close_channel(self, number: int, error: SoftError) -> None:
+        """Close a channel because of an error, by default one in what is being handled."""
         class_id, method_id = error.at or (
             self.receiver.method >> 16,
             self.receiver.method & 0xFFFF,

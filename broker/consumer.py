@@ -24,6 +24,7 @@ class Consumer:
 
     __slots__ = (
         "_frames",
+        "ack_timeout_ms",
         "arguments",
         "channel",
         "exclusive",
@@ -57,6 +58,8 @@ class Consumer:
         self.arguments: Table = arguments or {}
         priority = self.arguments.get("x-priority")
         self.priority = 0 if priority is None else priority.integer
+        ack_timeout = self.arguments.get("x-consumer-timeout")
+        self.ack_timeout_ms = None if ack_timeout is None else ack_timeout.integer
         self.unsettled = 0
         self.in_rotation = False
         self.resting = False

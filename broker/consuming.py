@@ -23,6 +23,8 @@ from .channel import Channel
 from .consumer import Consumer
 from .property_kinds import DIRECT_REPLY_TO
 from .queue import Queue
+from .queue_arguments import check_ack_timeout_argument
+from .queue_settings import queue_type
 from .unsettled import Outcome
 from .users import Right
 
@@ -55,6 +57,9 @@ def basic_consume(channel: Channel, call: BasicConsume) -> None:
     connection.permissions.check(Right.READ, "queue", name)
     tag = _new_tag(channel, call.consumer_tag)
     queue = connection.vhost.queue(name, connection)
+    check_ack_timeout_argument(
+        call.arguments, repr(queue), queue_type(queue.arguments), connection.broker.rules
+    )
     _check_consume_arguments(queue, call.arguments)
     consumer = Consumer(
         channel,
@@ -66,6 +71,8 @@ def basic_consume(channel: Channel, call: BasicConsume) -> None:
         arguments=call.arguments,
     )
     queue.add_consumer(consumer)
+    if consumer.ack_timeout_ms is not None:
+        connection.broker.ack_timeouts.watch(consumer.ack_timeout_ms)
     return _started(channel, consumer, call.nowait)
 
 
@@ -107,6 +114,12 @@ def _check_consume_arguments(queue: Queue, arguments: Table) -> None:
         raise PreconditionFailed(
             f"invalid arg 'x-priority' for {queue!r}:"
             f' "expected integer, got {priority.type_name}"'
+        )
+    timeout = arguments.get("x-consumer-timeout")
+    if timeout is not None and timeout.tag not in INTEGER_TAGS:
+        raise PreconditionFailed(
+            f"invalid arg 'x-consumer-timeout' for {queue!r}:"
+            f' "expected integer, got {timeout.type_name}"'
         )
     for name in _STREAM_ARGUMENTS:
         if name in arguments:

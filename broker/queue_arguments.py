@@ -11,6 +11,7 @@ from collections.abc import Callable
 from ..amqp.errors import PreconditionFailed
 from ..amqp.fields import INTEGER_TAGS, Field, Table, Value
 from .erlang_terms import erlang_term
+from .rules import Rules
 
 Check = Callable[[Field], None]
 SHORTSTR_MAX_BYTES = 255
@@ -47,6 +48,26 @@ def check_queue_arguments(arguments: Table, resource: str) -> None:
                 f"invalid arg '{name}' for {resource} of queue type rabbit_classic_queue"
             )
     _refuse_missing_features(arguments, resource)
+
+
+def check_ack_timeout_argument(arguments: Table, resource: str, kind: str, rules: Rules) -> None:
+    """Refuse an x-consumer-timeout, of a queue of this kind or of its consumer, that RabbitMQ from
+    4.3 on refuses: there it is for quorum queues only. Before, it is not checked.
+
+    Raises PreconditionFailed.
+    """
+    field = arguments.get("x-consumer-timeout")
+    if field is None or rules.classic_ack_timeout:
+        return
+    if kind != "quorum":
+        raise PreconditionFailed(
+            f"invalid arg 'x-consumer-timeout' for {resource} of queue type rabbit_{kind}_queue"
+        )
+    try:
+        _not_negative(field)
+    except _Unacceptable as why:
+        message = f"invalid arg 'x-consumer-timeout' for {resource}: {why}"
+        raise PreconditionFailed(message) from None
 
 
 def check_equivalent_arguments(current: Table, received: Table, resource: str) -> None:

@@ -44,6 +44,8 @@ def update_settings(queue: "Queue", vhost: "VirtualHost", intake: "Intake") -> N
     if settings == before:
         return
     queue.settings = settings
+    if settings.consumer_timeout_ms is not None:
+        vhost.ack_timeouts.watch(settings.consumer_timeout_ms)
     _change_lease(queue, vhost, intake, settings.expires_ms)
     if _dead_letters(settings) != _dead_letters(before):
         _change_dead_letters(queue, vhost, intake)

@@ -30,12 +30,14 @@ from .policies import Policies
 from .policy import EXCHANGE
 from .priorities import PriorityQueue
 from .queue import Queue
-from .queue_arguments import check_queue_arguments
+from .queue_arguments import check_ack_timeout_argument, check_queue_arguments
 from .queue_features import add_features, update_settings
+from .queue_settings import queue_type
 from .routing import route
 from .rules import DEFAULT_RULES, TRANSIENT_QUEUES_DENIED, Rules
 
 if TYPE_CHECKING:
+    from .ack_timeout import AckTimeouts
     from .binding import Destination
     from .connection import Connection
     from .definitions import Definitions
@@ -67,6 +69,7 @@ class VirtualHost:
         "_random_below",
         "_store",
         "_timers",
+        "ack_timeouts",
         "epoch",
         "exchanges",
         "name",
@@ -85,9 +88,11 @@ class VirtualHost:
         store: Store | None = None,
         *,
         random_below: Callable[[int], int],
+        ack_timeouts: "AckTimeouts",
         rules: Rules = DEFAULT_RULES,
     ):
         self.name = name
+        self.ack_timeouts = ack_timeouts
         self.rules = rules
         self.epoch = 0
         self._mark_dirty = mark_dirty
@@ -308,7 +313,9 @@ class VirtualHost:
                 raise self._locked(current)
             check_equivalent_queue(current, durable, auto_delete, arguments)
             return current
-        check_queue_arguments(arguments, f"queue '{name}' in vhost '{self.name}'")
+        resource = f"queue '{name}' in vhost '{self.name}'"
+        check_queue_arguments(arguments, resource)
+        check_ack_timeout_argument(arguments, resource, queue_type(arguments), self.rules)
         if not (durable or owner or self.rules.transient_shared_queues):
             raise InternalError(TRANSIENT_QUEUES_DENIED)
         number = self._definitions.next_queue_number()
