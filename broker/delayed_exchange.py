@@ -21,7 +21,7 @@ from ..amqp.errors import CommandInvalid, PreconditionFailed
 from ..amqp.fields import INTEGER_TAGS, Field, Table, encode_table
 from .binding import Binding
 from .delay_line import DelayLine
-from .exchange import Exchange
+from .exchange import Exchange, Holding
 from .message import Message
 
 if TYPE_CHECKING:
@@ -90,8 +90,8 @@ class DelayedExchange(Exchange):
         return self._routing.match(routing_keys, message)
 
     @property
-    def holds(self) -> "Sequence[Queue]":
-        return () if self.delayed is None else (self.delayed,)
+    def holds(self) -> Sequence[Holding]:
+        return self._routing.holds if self.delayed is None else (self.delayed, *self._routing.holds)
 
 
 class _Router(Protocol):

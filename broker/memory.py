@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from .alarms import Alarm
+from .queue import Queue
 
 if TYPE_CHECKING:
     from .broker import Broker
@@ -70,10 +71,12 @@ class MemoryBudget:
         self.again = False
         if broker.journal is not None:
             limit = int(limit * _ALARM_AT)
-            if 0 < most < used:
-                gone = self._page_out(holding, used)
-                used -= gone
-                self.again = gone > 0 and used > self.budget_bytes * _PAGED_OUT_TO
+        else:  # exchanges can forget without a disk
+            holding = [each for each in holding if not isinstance(each, Queue)]
+        if 0 < most < used:
+            gone = self._page_out(holding, used)
+            used -= gone
+            self.again = gone > 0 and used > self.budget_bytes * _PAGED_OUT_TO
         broker.alarms.set(Alarm.MEMORY, 0 < limit < used + self._unsettled_bytes())
 
     def _page_out(self, holding: "list[Holding]", used: int) -> int:

@@ -198,3 +198,28 @@ def test_history_ends_with_the_broker_but_the_exchange_stays():
     publish(client, 2, 3)
     bind_queues(client, b="")
     assert bodies_in(client, "b") == [b"3"]
+
+
+def test_oldest_messages_are_forgotten_past_32_mib(client: FakeClient):
+    declare_exchange(client, "x-recent-history")
+    for number in range(5):
+        client.publish(b"%d" % number + bytes(10 << 20), exchange="x")
+    bind_queues(client, a="")
+    assert [body[:1] for body in bodies_in(client, "a")] == [b"2", b"3", b"4"]
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_older_messages_are_forgotten_when_memory_is_short(in_memory: bool):
+    server = FakeServer() if in_memory else DurableServer()
+    server.broker.memory.budget_bytes = 1 << 20
+    client = server.connect()
+    declare_exchange(client, "x-recent-history", arguments={LENGTH: 1000})
+    for number in range(100):
+        client.publish(b"%d" % number + bytes(100_000), exchange="x")
+        server.end_turn()
+    assert not server.broker.alarms
+    exchange = server.broker.vhosts["/"].exchanges["x"]
+    assert 0 < sum(each.memory_bytes for each in exchange.holds) <= 1_200_000
+    bind_queues(client, a="")
+    remembered = [int(body.rstrip(b"\0")) for body in bodies_in(client, "a")]
+    assert remembered == list(range(100 - len(remembered), 100))
