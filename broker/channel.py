@@ -101,9 +101,10 @@ class Channel:
                     stored.setdefault(queue, []).append(message.stored)
             for queue, ids in stored.items():
                 queue.settle_many(ids)
-        elif outcome is Outcome.RETURNED:
+        elif outcome is not Outcome.REJECTED:
+            failed = outcome is Outcome.RETURNED
             for message, queue, _ in deliveries:
-                queue.requeue(message)
+                queue.requeue(message, failed=failed)
         else:
             for message, queue, _ in deliveries:
                 queue.discard(message, Reason.REJECTED)

@@ -61,6 +61,8 @@ def basic_consume(channel: Channel, call: BasicConsume) -> None:
         call.arguments, repr(queue), queue_type(queue.arguments), connection.broker.rules
     )
     _check_consume_arguments(queue, call.arguments)
+    if channel.unsettled.limit and not queue.global_qos:
+        raise NotSupported(f"{queue!r} does not support global qos")
     consumer = Consumer(
         channel,
         queue,
@@ -166,7 +168,7 @@ def basic_ack(channel: Channel, call: BasicAck) -> None:
 
 def basic_nack(channel: Channel, call: BasicNack) -> None:
     """basic.nack, RabbitMQ's reject of many."""
-    outcome = Outcome.RETURNED if call.requeue else Outcome.REJECTED
+    outcome = Outcome.HANDED_BACK if call.requeue else Outcome.REJECTED
     _settle(channel, call.delivery_tag, call.multiple, outcome)
 
 
@@ -199,4 +201,4 @@ def basic_recover_async(channel: Channel, call: BasicRecoverAsync) -> None:
 def _recover(channel: Channel, requeue: bool) -> None:
     if not requeue:
         raise NotSupported("requeue=false")
-    channel.settle(list(channel.unsettled.take_all().values()), Outcome.RETURNED)
+    channel.settle(list(channel.unsettled.take_all().values()), Outcome.HANDED_BACK)

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from .message import Message
 from .notes import Notes
 from .queue import Queue
@@ -40,17 +42,26 @@ class Intake:
         for queue in queues:
             if queue not in accepting:
                 queue.refuse(message)
-        owners = owners_of(accepting)
-        if message.persistent and owners and self._journal is not None:
+        if not message.persistent and any(queue.keeps_all for queue in accepting):
+            keeping = tuple(queue for queue in accepting if queue.keeps_all)
+            others = tuple(queue for queue in accepting if not queue.keeps_all)
+            self._enqueue(msgspec.structs.replace(message), others)
+            self._enqueue(message, keeping, keep=True)
+        else:
+            self._enqueue(message, accepting, keep=message.persistent)
+        return len(accepting) == len(queues)
+
+    def _enqueue(self, message: Message, queues: tuple[Queue, ...], *, keep: bool = False) -> None:
+        owners = owners_of(queues) if keep else ()
+        if owners and self._journal is not None:
             notes = message.notes
             attributes = b"" if notes is None else notes.encoded()
             message.stored = self._journal.append_message(
                 owners, message.address, message.content, attributes
             )
-        for queue in accepting:
+        for queue in queues:
             queue.seen(len(message.content))
             queue.enqueue(message)
-        return len(accepting) == len(queues)
 
 
 def owners_of(queues: tuple[Queue, ...]) -> tuple[int, ...]:

@@ -43,6 +43,14 @@ class Store(Protocol):
         """A queue is done with messages."""
         ...
 
+    def note_returns(self, line: "Line", stored: int, returns: int) -> None:
+        """A message came back to a queue, for so many times now."""
+        ...
+
+    def returns(self, line: "Line", stored: int) -> int:
+        """What was noted of a message last, 0 if nothing was."""
+        ...
+
     def keep(self, line: "Line", message: Message) -> int:
         """Keep a message of that queue outside memory, for as long as the broker runs."""
         ...

@@ -40,6 +40,9 @@ class Message(msgspec.Struct, gc=False, eq=False):
     notes: Notes | None = None
     """What is to be known besides, of the few messages of which there is anything."""
 
+    returns: int = 0
+    """How often it came back to the quorum queue that this copy is in (`delivery_counts`)."""
+
     @property
     def properties(self) -> Properties:
         """The properties, read anew from the content header."""
@@ -59,7 +62,7 @@ class Message(msgspec.Struct, gc=False, eq=False):
     def copied(self, message_id: int) -> "Message":
         """The same message as one published anew."""
         notes = self.notes and msgspec.structs.replace(self.notes, published_ms=0)
-        return msgspec.structs.replace(self, id=message_id, stored=0, notes=notes)
+        return msgspec.structs.replace(self, id=message_id, stored=0, notes=notes, returns=0)
 
     @property
     def body(self) -> bytes:

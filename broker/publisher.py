@@ -52,6 +52,7 @@ SINGLY, ENQUEUE, STORE = range(3)
 
 _PLAIN = (ENQUEUE, ENQUEUE, SINGLY)
 _DURABLE = (ENQUEUE, STORE, SINGLY)
+_KEPT = (STORE, STORE, SINGLY)
 _SINGLY = (SINGLY, SINGLY, SINGLY)
 
 
@@ -215,7 +216,7 @@ class Publisher:
             if not queue.dirty:
                 queue.mark_dirty(queue)
         if self.confirms is not None:
-            stored = route.handling is _DURABLE and any(message.stored for message in batch)
+            stored = route.handling is not _PLAIN and any(message.stored for message in batch)
             self._confirm(len(batch), stored=stored)
 
     def _publish_singly(
@@ -321,6 +322,9 @@ class Publisher:
             or any(queue.singly for queue in route.queues)
         ):
             route.handling = _SINGLY
+        elif any(queue.keeps_all for queue in route.queues):
+            whole = self._journal and all(queue.keeps_all for queue in route.queues)
+            route.handling = _KEPT if whole else _SINGLY
         else:
             route.handling = _DURABLE if route.owners and self._journal else _PLAIN
 

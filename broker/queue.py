@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Container
 from typing import TYPE_CHECKING
 
-from ..amqp.errors import AccessRefused
+from ..amqp.errors import AccessRefused, PreconditionFailed
 from ..amqp.fields import Table
 from ..storage.pages import FIRST_PAGED_ID
 from .consumer_priorities import PriorityRotation
@@ -104,6 +104,12 @@ class Queue(Line):
     def __repr__(self) -> str:
         return f"queue '{self.name}' in vhost '{self.vhost_name}'"
 
+    keeps_all = False
+    """Whether also transient messages are kept on disk."""
+
+    global_qos = True
+    """Whether it can be consumed from on a channel that has a prefetch limit of its own."""
+
     @property
     def is_destination(self) -> bool:
         """Whether a message that is in it counts as routed."""
@@ -145,8 +151,11 @@ class Queue(Line):
         if not self.dirty:
             self.mark_dirty(self)
 
-    def requeue(self, message: Message) -> None:
-        """Put a delivered message back in its place; it will be flagged redelivered."""
+    def requeue(self, message: Message, *, failed: bool = True) -> None:
+        """Put a delivered message back in its place; it will be flagged redelivered.
+
+        `failed` says that it was not simply handed back with basic.nack or basic.recover.
+        """
         if self.deleted:
             return self.settle(message)
         self.put_back(message)
@@ -237,6 +246,15 @@ class Queue(Line):
         """Somebody is going to look at its messages in the middle of a turn."""
         if self.features is not None:
             self.features.catch_up()
+
+    def check_deletion(self, *, if_unused: bool, if_empty: bool) -> None:
+        """Refuse to be deleted against a condition. Raises PreconditionFailed."""
+        if if_unused and self.consumers:
+            raise PreconditionFailed(f"{self!r} in use")
+        if if_empty:
+            self.catch_up()
+            if self.message_count:
+                raise PreconditionFailed(f"{self!r} not empty")
 
     def end(self) -> None:
         """The queue is deleted: let go of all that refers to it."""

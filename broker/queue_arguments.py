@@ -42,10 +42,11 @@ def check_queue_arguments(arguments: Table, resource: str) -> None:
                 raise _Unacceptable("routing_key_but_no_dlx_defined")
         except _Unacceptable as why:
             raise PreconditionFailed(f"invalid arg '{name}' for {resource}: {why}") from None
-    for name in _OF_OTHER_TYPES:
+    kind = arguments["x-queue-type"].text if "x-queue-type" in arguments else "classic"
+    for name in _OF_OTHER_TYPES[kind]:
         if name in arguments:
             raise PreconditionFailed(
-                f"invalid arg '{name}' for {resource} of queue type rabbit_classic_queue"
+                f"invalid arg '{name}' for {resource} of queue type rabbit_{kind}_queue"
             )
     _refuse_missing_features(arguments, resource)
 
@@ -171,6 +172,18 @@ def _version(field: Field) -> None:
         raise _Unacceptable(f"\"unsupported queue version '{field.value}'\"")
 
 
+def _strategy(field: Field) -> None:
+    _string(field)
+    if field.text not in ("at-most-once", "at-least-once"):
+        raise _Unacceptable("invalid_dlx_strategy")
+
+
+def _leader_locator(field: Field) -> None:
+    _string(field)
+    if field.text not in ("balanced", "client-local", "random", "least-leaders"):
+        raise _Unacceptable("invalid_queue_locator_arg")
+
+
 _CHECKS: dict[str, Check] = {
     "x-expires": _positive,
     "x-message-ttl": _not_negative,
@@ -182,22 +195,35 @@ _CHECKS: dict[str, Check] = {
     "x-queue-mode": _mode,
     "x-queue-version": _version,
     "x-single-active-consumer": _boolean,
+    "x-dead-letter-strategy": _strategy,
+    "x-max-in-memory-length": _not_negative,
+    "x-max-in-memory-bytes": _not_negative,
+    "x-quorum-initial-group-size": _positive,
+    "x-queue-leader-locator": _leader_locator,
 }
 
 _COMPARED = ("x-dead-letter-exchange", *_CHECKS, "x-queue-type")
 
-_OF_OTHER_TYPES = (
+_OF_QUORUM_QUEUES = (
     "x-delivery-limit",
     "x-dead-letter-strategy",
-    "x-max-age",
     "x-max-in-memory-length",
     "x-max-in-memory-bytes",
     "x-quorum-initial-group-size",
-    "x-initial-cluster-size",
     "x-queue-leader-locator",
+)
+_OF_STREAMS = (
+    "x-max-age",
+    "x-initial-cluster-size",
     "x-stream-max-segment-size-bytes",
     "x-stream-filter-size-bytes",
 )
+_OF_CLASSIC_QUEUES = ("x-max-priority", "x-queue-mode", "x-queue-version")
+_OF_OTHER_TYPES = {
+    "classic": (*_OF_QUORUM_QUEUES, *_OF_STREAMS),
+    "quorum": (*_OF_CLASSIC_QUEUES, *_OF_STREAMS),
+    "stream": (),
+}
 
 
 def _check_queue_type(arguments: Table, resource: str) -> None:
@@ -213,7 +239,7 @@ def _check_queue_type(arguments: Table, resource: str) -> None:
 
 
 def _refuse_missing_features(arguments: Table, resource: str) -> None:
-    if "x-queue-type" in arguments and arguments["x-queue-type"].text != "classic":
+    if "x-queue-type" in arguments and arguments["x-queue-type"].text == "stream":
         raise PreconditionFailed(
             f"invalid arg 'x-queue-type' for {resource}: not supported by this version of leveret"
         )

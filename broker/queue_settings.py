@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from ..amqp.fields import INTEGER_TAGS, Field, Table
-from .limits import DROP_HEAD
+from .limits import DROP_HEAD, REJECT_PUBLISH_DLX
 from .policy import CLASSIC, QUORUM, STREAM, Definition
 
 Setting: TypeAlias = int | str
@@ -73,7 +73,7 @@ def settings_of(arguments: Table, policy: Definition) -> QueueSettings:
         expires_ms=number("expires"),
         max_length=number("max-length"),
         max_length_bytes=number("max-length-bytes"),
-        overflow=text("overflow") or DROP_HEAD,
+        overflow=_overflow(text("overflow"), rules),
         dead_letter_exchange=text("dead-letter-exchange"),
         dead_letter_routing_key=text("dead-letter-routing-key"),
         dead_letter_strategy=text("dead-letter-strategy"),
@@ -86,6 +86,12 @@ def settings_of(arguments: Table, policy: Definition) -> QueueSettings:
         delayed_retry_min_ms=number("delayed-retry-min"),
         delayed_retry_max_ms=number("delayed-retry-max"),
     )
+
+
+def _overflow(value: str | None, rules: Mapping[str, _Rule]) -> str:
+    if value is None or (value == REJECT_PUBLISH_DLX and rules is _RULES[QUORUM]):
+        return DROP_HEAD  # quorum queues cannot do the other
+    return value
 
 
 def _resolved(

@@ -46,6 +46,14 @@ class JournalStore:
         else:
             self._journal.settle_many(line.number, ids)
 
+    def note_returns(self, line: Line, stored: int, returns: int) -> None:
+        """A message came back to a queue, for so many times now."""
+        self._journal.note_deliveries(line.number, {stored: returns})
+
+    def returns(self, line: Line, stored: int) -> int:
+        """What was noted of a message last, 0 if nothing was."""
+        return self._journal.deliveries(line.number, stored)
+
     def keep(self, line: Line, message: Message) -> int:
         """Page a message out: it is on disk, but no restart brings it back."""
         attributes = b"" if message.notes is None else message.notes.encoded()

@@ -22,6 +22,9 @@ class Outcome(Enum):
 
     ACKNOWLEDGED = auto()
     RETURNED = auto()
+    """Back to its queue, because nobody could deal with it."""
+    HANDED_BACK = auto()
+    """Back to its queue by basic.nack or basic.recover: from 4.3 that is no failure."""
     REJECTED = auto()
 
 

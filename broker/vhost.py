@@ -6,6 +6,7 @@ errors with RabbitMQ's texts.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ..amqp.errors import (
@@ -27,12 +28,13 @@ from .intake import Intake
 from .line import Store
 from .message import Message
 from .policies import Policies
-from .policy import EXCHANGE
+from .policy import EXCHANGE, QUORUM
 from .priorities import PriorityQueue
 from .queue import Queue
 from .queue_arguments import check_ack_timeout_argument, check_queue_arguments
 from .queue_features import add_features, update_settings
 from .queue_settings import queue_type
+from .quorum_queue import QuorumQueue, check_quorum_properties
 from .routing import route
 from .rules import DEFAULT_RULES, TRANSIENT_QUEUES_DENIED, Rules
 
@@ -318,6 +320,14 @@ class VirtualHost:
         check_ack_timeout_argument(arguments, resource, queue_type(arguments), self.rules)
         if not (durable or owner or self.rules.transient_shared_queues):
             raise InternalError(TRANSIENT_QUEUES_DENIED)
+        if queue_type(arguments) == QUORUM:
+            check_quorum_properties(
+                resource,
+                durable=durable,
+                exclusive=owner is not None,
+                auto_delete=auto_delete,
+                generated=generated,
+            )
         number = self._definitions.next_queue_number()
         queue = self._add_queue(name, number, durable, auto_delete, owner, arguments)
         self._definitions.add_queue(queue)
@@ -336,8 +346,7 @@ class VirtualHost:
         owner: "Connection | None",
         arguments: Table,
     ) -> Queue:
-        kind = PriorityQueue if "x-max-priority" in arguments else Queue
-        queue = self.queues[name] = kind(
+        queue = self.queues[name] = self._kind(arguments)(
             self.name,
             name,
             self._mark_dirty,
@@ -354,16 +363,19 @@ class VirtualHost:
         self.epoch += 1
         return queue
 
+    def _kind(self, arguments: Table) -> Callable[..., Queue]:
+        """What makes a queue with these arguments."""
+        if queue_type(arguments) == QUORUM:
+            return partial(QuorumQueue, rules=self.rules)
+        return PriorityQueue if "x-max-priority" in arguments else Queue
+
     def delete_queue(self, queue: Queue, *, if_unused: bool = False, if_empty: bool = False) -> int:
         """Delete a queue; its consumers are told. Returns how many ready messages it held.
 
-        Raises PreconditionFailed.
+        Raises PreconditionFailed, NotSupported.
         """
-        if if_unused and queue.consumers:
-            raise PreconditionFailed(f"{queue!r} in use")
+        queue.check_deletion(if_unused=if_unused, if_empty=if_empty)
         queue.catch_up()
-        if if_empty and queue.message_count:
-            raise PreconditionFailed(f"{queue!r} not empty")
         count = queue.purge()
         queue.end()
         del self.queues[queue.name]

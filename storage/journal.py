@@ -126,6 +126,10 @@ class Journal(Log):
                 Kind.DELIVERED, owner, ids + numbers_to_bytes(array("I", some.values()))
             )
 
+    def deliveries(self, owner: int, message_id: int) -> int:
+        """What `note_deliveries` was told last of a message of an owner, 0 if nothing."""
+        return self._state.deliveries.get(owner, {}).get(message_id, 0)
+
     def page(
         self, owners: tuple[int, ...], blob: bytes, more: bytes = b"", attributes: bytes = b""
     ) -> int:

@@ -1,0 +1,118 @@
+"""x-queue-type quorum: RabbitMQ's replicated queue, as it is on one node.
+
+Everything in it is kept on disk, also what was published as transient. It counts how often a
+message comes back (`delivery_counts`); one that came back more often than x-delivery-limit allows
+dies. It is durable and neither exclusive nor auto-delete, an exclusive consumer is one like any
+other, and it can be deleted only unconditionally (https://www.rabbitmq.com/docs/quorum-queues).
+
+Counts are in the journal as soon as a message comes back, and so survive a restart. What is out
+with a consumer when the broker is killed comes back flagged as redelivered, but is not counted.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from ..amqp.errors import NotSupported, PreconditionFailed, ResourceLocked
+from .death import Reason
+from .delivery_counts import counted, uncounted
+from .line import LOADED_MESSAGES
+from .message import Message
+from .queue import Queue
+from .rules import DEFAULT_RULES, Rules
+
+if TYPE_CHECKING:
+    from .consumer import Consumer
+
+
+def check_quorum_properties(
+    resource: str, *, durable: bool, exclusive: bool, auto_delete: bool, generated: bool
+) -> None:
+    """Refuse what a quorum queue cannot be; `generated` says that the name is not the client's.
+
+    Raises PreconditionFailed.
+    """
+    if generated:
+        raise PreconditionFailed("Cannot declare a server-named queue for type rabbit_quorum_queue")
+    for refused, name in (
+        (auto_delete, "auto-delete"),
+        (exclusive, "exclusive-owner"),
+        (not durable, "non-durable"),
+    ):
+        if refused:
+            raise PreconditionFailed(f"invalid property '{name}' for {resource}")
+
+
+class QuorumQueue(Queue):
+    """A quorum queue. What stands in `returned` is there as a counted copy."""
+
+    __slots__ = ("_rules",)
+
+    keeps_all = True
+    global_qos = False
+
+    def __init__(self, *as_queue: Any, rules: Rules = DEFAULT_RULES, **options: Any):
+        super().__init__(*as_queue, **options)
+        self._rules = rules
+
+    @property
+    def delivery_limit(self) -> int | None:
+        """How often a message may come back and stay; None for any number of times."""
+        limit = self.settings.delivery_limit
+        if limit is None:
+            limit = self._rules.delivery_limit
+        return None if limit is None or limit < 0 else limit
+
+    def requeue(self, message: Message, *, failed: bool = True) -> None:
+        if self.deleted:
+            return super().requeue(message)
+        if failed or self._rules.nack_is_failure:
+            message = counted(message, message.returns + 1)
+            limit = self.delivery_limit
+            if limit is not None and message.returns > limit:
+                return self.discard(message, Reason.DELIVERY_LIMIT)
+            if message.stored and self.store is not None:
+                self.store.note_returns(self, message.stored, message.returns)
+        return super().requeue(message)
+
+    def discard(self, message: Message, reason: Reason) -> None:
+        super().discard(uncounted(message), reason)
+
+    def load(self, most: int = LOADED_MESSAGES) -> bool:
+        loaded = super().load(most)
+        if loaded and self.returned:
+            self.returned[:] = [(place, self._with_count(each)) for place, each in self.returned]
+        return loaded
+
+    def _with_count(self, message: Message) -> Message:
+        if message.returns or self.store is None:
+            return message
+        returns = self.store.returns(self, message.stored)
+        return counted(message, returns) if returns else message
+
+    def delivered_before(self) -> list[int]:
+        """Nothing that the journal does not know already: it is told of every return."""
+        return []
+
+    def take(self) -> tuple[Message, bool] | None:
+        """For a basic.get, whose answer always tells the count. Raises ResourceLocked."""
+        if self.single_active is not None:
+            raise ResourceLocked(
+                f"cannot obtain access to locked {self!r}. basic.get operations are not supported"
+                " by quorum queues with single active consumer"
+            )
+        taken = super().take()
+        if taken is None or taken[0].returns:
+            return taken
+        return counted(taken[0], 0), taken[1]
+
+    def add_consumer(self, consumer: "Consumer") -> None:
+        consumer.exclusive = False
+        super().add_consumer(consumer)
+
+    def check_deletion(self, *, if_unused: bool, if_empty: bool) -> None:
+        """Raises NotSupported if there is a condition."""
+        for asked, flag in ((if_unused, "if-unused"), (if_empty, "if-empty")):
+            if asked:
+                raise NotSupported(
+                    f"cannot delete {self!r}. queue.delete operations with {flag} flag set are not"
+                    " supported by quorum queues"
+                )

@@ -1,0 +1,111 @@
+"""Quorum queues on one node: refusals, delivery counts and the delivery limit."""
+
+import uuid
+
+import pika
+import pytest
+
+
+@pytest.fixture
+def declare(channel):
+    """declare(**arguments): a quorum queue with further arguments, dashes written as
+    underscores; deleted in the end."""
+    declared = []
+
+    def declare_one(**arguments):
+        name = f"quorum-{uuid.uuid4()}"
+        named = {name.replace("_", "-"): value for name, value in arguments.items()}
+        channel.queue_declare(name, durable=True, arguments={"x-queue-type": "quorum"} | named)
+        declared.append(name)
+        return name
+
+    yield declare_one
+    if channel.is_open:
+        for name in declared:
+            channel.queue_delete(name)
+
+
+def publish(channel, queue, *bodies, **properties):
+    channel.confirm_delivery()
+    for body in bodies:
+        channel.basic_publish("", queue, body, pika.BasicProperties(**properties))
+
+
+def next_of(channel, queue):
+    """The next delivery: method, headers, body."""
+    for method, properties, body in channel.consume(queue, inactivity_timeout=5):
+        assert method is not None
+        return method, properties.headers or {}, body
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"durable": False}, {"durable": True, "auto_delete": True}],
+)
+def test_it_must_be_durable_and_not_auto_delete(channel, options):
+    with pytest.raises(pika.exceptions.ChannelClosedByBroker) as closed:
+        channel.queue_declare("refused", arguments={"x-queue-type": "quorum"}, **options)
+    assert closed.value.reply_code == 406
+    assert "invalid property" in closed.value.reply_text
+
+
+def test_max_priority_is_refused(channel):
+    arguments = {"x-queue-type": "quorum", "x-max-priority": 5}
+    with pytest.raises(pika.exceptions.ChannelClosedByBroker) as closed:
+        channel.queue_declare("refused", durable=True, arguments=arguments)
+    assert closed.value.reply_text == (
+        "PRECONDITION_FAILED - invalid arg 'x-max-priority' for queue 'refused' in vhost '/'"
+        " of queue type rabbit_quorum_queue"
+    )
+
+
+def test_deliveries_tell_how_often_the_message_came_back(channel, declare):
+    queue = declare(x_delivery_limit=5)
+    publish(channel, queue, b"x", headers={"a": 1})
+    method, headers, _ = next_of(channel, queue)
+    assert headers == {"a": 1}
+    channel.basic_nack(method.delivery_tag, requeue=True)
+    method, headers, _ = next_of(channel, queue)
+    assert method.redelivered
+    assert headers == {"a": 1, "x-delivery-count": 1}
+    channel.basic_reject(method.delivery_tag, requeue=True)
+    method, headers, body = next_of(channel, queue)
+    assert (headers["x-delivery-count"], body) == (2, b"x")
+    channel.basic_ack(method.delivery_tag)
+    channel.cancel()
+
+
+def test_message_dies_of_the_return_after_its_limit(channel, declare):
+    dead = declare()
+    queue = declare(x_delivery_limit=1, x_dead_letter_exchange="", x_dead_letter_routing_key=dead)
+    publish(channel, queue, b"x")
+    for _ in range(2):
+        method, _, _ = next_of(channel, queue)
+        channel.basic_nack(method.delivery_tag, requeue=True)
+    channel.cancel()
+    method, headers, body = next_of(channel, dead)
+    assert body == b"x"
+    assert headers["x-death"][0]["reason"] == "delivery_limit"
+    assert headers["x-death"][0]["queue"] == queue
+    channel.basic_ack(method.delivery_tag)
+    channel.cancel()
+
+
+def test_getting_a_message_tells_the_count(channel, declare):
+    queue = declare()
+    publish(channel, queue, b"x")
+    _, properties, _ = channel.basic_get(queue, auto_ack=True)
+    assert properties.headers["x-delivery-count"] == 0
+
+
+def test_exclusive_consumers_are_like_others(channel, declare):
+    queue = declare()
+    channel.basic_consume(queue, print, exclusive=True)
+    channel.basic_consume(queue, print, exclusive=True)
+
+
+def test_it_is_deleted_without_conditions_only(channel, declare):
+    queue = declare()
+    with pytest.raises(pika.exceptions.ConnectionClosedByBroker) as closed:
+        channel.queue_delete(queue, if_empty=True)
+    assert closed.value.reply_code == 540

@@ -1,0 +1,382 @@
+"""x-queue-type quorum, on one node."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pamqp.commands import Basic, Confirm, Queue
+
+from durable_server import DurableServer
+from fake_client import FakeClient, FakeServer, Received
+from leveret.broker.configuration import Configuration
+
+QUORUM: dict[str, Any] = {"x-queue-type": "quorum"}
+Q = "queue 'q' in vhost '/'"
+
+
+@pytest.fixture
+def server() -> FakeServer:
+    return FakeServer()
+
+
+@pytest.fixture
+def client(server: FakeServer) -> FakeClient:
+    return server.connect()
+
+
+def declare(client: FakeClient, more: dict[str, Any] | None = None, **options: Any) -> None:
+    client.declare(durable=True, arguments=QUORUM | (more or {}), **options)
+
+
+def returned(client: FakeClient, times: int = 1, queue: str = "q") -> None:
+    """Get the first message and hand it back, so many times."""
+    for _ in range(times):
+        got = client.get(queue)
+        client.send(Basic.Reject(delivery_tag=tag_of(got), requeue=True))
+
+
+def tag_of(received: Received) -> int:
+    tag = received.call.delivery_tag
+    assert tag is not None
+    return tag
+
+
+def count_of(received: Received) -> Any:
+    return (received.headers or {}).get("x-delivery-count")
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"durable": False}, "non-durable"),
+        ({"durable": True, "auto_delete": True}, "auto-delete"),
+        ({"durable": True, "exclusive": True}, "exclusive-owner"),
+    ],
+)
+def test_it_must_be_durable_and_neither_exclusive_nor_auto_delete(
+    client: FakeClient, options: dict[str, bool], name: str
+):
+    client.send(Queue.Declare(queue="q", arguments=QUORUM, **options))
+    client.expect_channel_closed(
+        406, f"PRECONDITION_FAILED - invalid property '{name}' for {Q}", (50, 10)
+    )
+
+
+def test_it_must_have_a_name(client: FakeClient):
+    client.send(Queue.Declare(queue="", durable=True, arguments=QUORUM))
+    client.expect_channel_closed(
+        406,
+        "PRECONDITION_FAILED - Cannot declare a server-named queue for type rabbit_quorum_queue",
+        (50, 10),
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("x-max-priority", 1),
+        ("x-queue-mode", "lazy"),
+        ("x-queue-version", 2),
+        ("x-max-age", "1D"),
+        ("x-initial-cluster-size", 1),
+    ],
+)
+def test_arguments_of_other_types_are_refused(client: FakeClient, name: str, value: Any):
+    client.send(Queue.Declare(queue="q", durable=True, arguments=QUORUM | {name: value}))
+    client.expect_channel_closed(
+        406,
+        f"PRECONDITION_FAILED - invalid arg '{name}' for {Q} of queue type rabbit_quorum_queue",
+        (50, 10),
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("x-dead-letter-strategy", "never", "invalid_dlx_strategy"),
+        ("x-queue-leader-locator", "here", "invalid_queue_locator_arg"),
+        ("x-quorum-initial-group-size", 0, "{value_zero,0}"),
+        ("x-max-in-memory-length", -1, "{value_negative,-1}"),
+    ],
+)
+def test_bad_values_are_refused(client: FakeClient, name: str, value: Any, why: str):
+    client.send(Queue.Declare(queue="q", durable=True, arguments=QUORUM | {name: value}))
+    client.expect_channel_closed(
+        406, f"PRECONDITION_FAILED - invalid arg '{name}' for {Q}: {why}", (50, 10)
+    )
+
+
+def test_all_its_arguments_are_accepted(client: FakeClient):
+    declare(
+        client,
+        {
+            "x-delivery-limit": 3,
+            "x-dead-letter-exchange": "",
+            "x-dead-letter-strategy": "at-least-once",
+            "x-overflow": "reject-publish",
+            "x-quorum-initial-group-size": 3,
+            "x-queue-leader-locator": "balanced",
+            "x-max-in-memory-length": 10,
+            "x-max-in-memory-bytes": 10,
+            "x-single-active-consumer": True,
+        },
+    )
+
+
+def test_another_type_is_not_equivalent(client: FakeClient):
+    declare(client)
+    client.send(Queue.Declare(queue="q", durable=True))
+    client.expect_channel_closed(
+        406,
+        f"PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for {Q}: received none but current"
+        " is the value 'quorum' of type 'longstr'",
+        (50, 10),
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "flag"), [({"if_empty": True}, "if-empty"), ({"if_unused": True}, "if-unused")]
+)
+def test_it_is_deleted_without_conditions_only(
+    client: FakeClient, options: dict[str, bool], flag: str
+):
+    declare(client)
+    client.send(Queue.Delete(queue="q", **options))
+    client.expect_connection_closed(
+        540,
+        f"NOT_IMPLEMENTED - cannot delete {Q}. queue.delete operations with {flag} flag set are"
+        " not supported by quorum queues",
+        (50, 40),
+    )
+
+
+def test_it_is_not_consumed_from_with_a_limit_of_the_channel(client: FakeClient):
+    declare(client)
+    client.send(Basic.Qos(prefetch_count=1, global_=True))
+    client.expect(Basic.QosOk)
+    client.send(Basic.Consume(queue="q"))
+    client.expect_connection_closed(
+        540, f"NOT_IMPLEMENTED - {Q} does not support global qos", (60, 20)
+    )
+
+
+def test_exclusive_consumers_are_like_others(client: FakeClient):
+    declare(client)
+    client.consume("q", "one", exclusive=True)
+    client.consume("q", "two", exclusive=True)
+
+
+def test_nobody_gets_from_one_with_a_single_active_consumer(client: FakeClient):
+    declare(client, {"x-single-active-consumer": True})
+    client.send(Basic.Get(queue="q"))
+    client.expect_channel_closed(
+        405,
+        f"RESOURCE_LOCKED - cannot obtain access to locked {Q}. basic.get operations are not"
+        " supported by quorum queues with single active consumer",
+        (60, 70),
+    )
+
+
+def test_deliveries_tell_how_often_the_message_came_back(client: FakeClient):
+    declare(client)
+    client.publish(b"x", "q", headers={"a": 1})
+    client.consume()
+    (first,) = client.deliveries()
+    assert first.headers == {"a": 1}
+    client.send(Basic.Nack(delivery_tag=1, requeue=True))
+    (second,) = client.deliveries()
+    assert second.call.redelivered
+    assert second.headers == {"x-delivery-count": 1, "a": 1}
+    client.send(Basic.Reject(delivery_tag=2, requeue=True))
+    (third,) = client.deliveries()
+    assert third.headers == {"x-delivery-count": 2, "a": 1}
+    assert third.body == b"x"
+
+
+def test_getting_a_message_always_tells_the_count(client: FakeClient):
+    declare(client)
+    client.publish(b"x", "q")
+    assert count_of(client.get("q", no_ack=True)) == 0
+
+
+def test_messages_come_back_to_their_place(client: FakeClient):
+    declare(client)
+    for body in (b"1", b"2", b"3"):
+        client.publish(body, "q")
+    returned(client)
+    assert [client.get().body for _ in range(3)] == [b"1", b"2", b"3"]
+
+
+def test_counts_belong_to_one_queue(client: FakeClient):
+    for queue in ("q", "other"):
+        declare(client, queue=queue)
+        client.bind(queue, "amq.fanout")
+    client.publish(b"x", "", exchange="amq.fanout")
+    returned(client, 2)
+    assert count_of(client.get("other")) == 0
+    assert count_of(client.get("q")) == 2
+
+
+def test_message_dies_of_the_return_after_its_limit(client: FakeClient):
+    declare(
+        client,
+        {
+            "x-delivery-limit": 2,
+            "x-dead-letter-exchange": "",
+            "x-dead-letter-routing-key": "dead",
+        },
+    )
+    declare(client, queue="dead")
+    client.publish(b"x", "q", headers={"a": 1})
+    returned(client, 2)
+    assert client.ready_in("q") == 1
+    returned(client)
+    assert client.ready_in("q") == 0
+    client.consume("dead")
+    (letter,) = client.deliveries()
+    assert letter.headers["x-death"][0]["reason"] == "delivery_limit"
+    assert letter.headers["a"] == 1
+    assert count_of(letter) is None
+
+
+def test_without_dead_letters_it_is_dropped(client: FakeClient):
+    declare(client, {"x-delivery-limit": 0})
+    client.publish(b"x", "q")
+    returned(client)
+    assert client.ready_in("q") == 0
+
+
+@pytest.mark.parametrize("limit", [{}, {"x-delivery-limit": -1}])
+def test_without_a_limit_it_comes_back_for_ever(client: FakeClient, limit: dict[str, int]):
+    declare(client, limit)
+    client.publish(b"x", "q")
+    returned(client, 30)
+    assert count_of(client.get()) == 30
+
+
+def test_from_4_0_on_the_limit_is_20():
+    client = FakeServer(Configuration(emulate="4.0")).connect()
+    declare(client)
+    client.publish(b"x", "q")
+    returned(client, 20)
+    assert client.ready_in("q") == 1
+    returned(client)
+    assert client.ready_in("q") == 0
+
+
+def test_from_4_3_on_a_nack_does_not_count():
+    client = FakeServer(Configuration(emulate="4.3")).connect()
+    declare(client, {"x-delivery-limit": 0})
+    client.publish(b"x", "q")
+    client.send(Basic.Nack(delivery_tag=tag_of(client.get()), requeue=True))
+    again = client.get()
+    assert again.call.redelivered
+    client.send(Basic.Reject(delivery_tag=tag_of(again), requeue=True))
+    assert client.ready_in("q") == 0
+
+
+def test_closing_the_channel_counts(client: FakeClient, server: FakeServer):
+    declare(client)
+    client.publish(b"x", "q")
+    client.get()
+    client.disconnect()
+    assert count_of(server.connect().get()) == 1
+
+
+@pytest.mark.parametrize("overflow", ["drop-head", "reject-publish-dlx"])
+def test_head_gives_way_in_a_full_queue(client: FakeClient, overflow: str):
+    declare(client, {"x-max-length": 1, "x-overflow": overflow})
+    client.publish(b"1", "q")
+    client.publish(b"2", "q")
+    assert client.get().body == b"2"
+
+
+def test_overdue_messages_expire_also_after_they_came_back(client: FakeClient, server: FakeServer):
+    declare(client, {"x-message-ttl": 1000})
+    client.publish(b"x", "q")
+    returned(client)
+    assert client.ready_in("q") == 1
+    server.advance(1.1)
+    assert client.ready_in("q") == 0
+
+
+# --- on disk ----------------------------------------------------------------------------------
+
+
+def test_transient_messages_survive_a_restart():
+    server = DurableServer()
+    client = server.connect()
+    declare(client)
+    client.publish(b"transient", "q")
+    client.publish(b"expiring", "q", expiration="60000")
+    client = server.restarted(clean=False).connect()
+    assert [client.get().body for _ in range(2)] == [b"transient", b"expiring"]
+
+
+def test_confirms_of_transient_messages_wait_for_the_disk():
+    server = DurableServer()
+    client = server.connect()
+    declare(client)
+    client.request(Confirm.Select(), Confirm.SelectOk)
+    position = server.journal.durable
+    client.publish(b"x", "q")
+    client.expect(Basic.Ack)
+    assert server.journal.durable > position
+
+
+def test_beside_classic_queues_only_the_quorum_queue_keeps_what_is_transient():
+    server = DurableServer()
+    client = server.connect()
+    declare(client)
+    client.declare("classic", durable=True)
+    for queue in ("q", "classic"):
+        client.bind(queue, "amq.fanout")
+    client.publish(b"x", "", exchange="amq.fanout")
+    assert client.get("classic", no_ack=True).body == b"x"
+    client.publish(b"y", "", exchange="amq.fanout")
+    server = server.restarted()
+    client = server.connect()
+    assert client.ready_in("classic") == 0
+    assert [client.get().body for _ in range(2)] == [b"x", b"y"]
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_counts_survive_a_restart(clean: bool):
+    server = DurableServer()
+    client = server.connect()
+    declare(client, {"x-delivery-limit": 2})
+    client.publish(b"1", "q")
+    client.publish(b"2", "q")
+    returned(client, 2)
+    client = server.restarted(clean=clean).connect()
+    first = client.get()
+    assert (first.body, count_of(first), first.call.redelivered) == (b"1", 2, True)
+    client.send(Basic.Reject(delivery_tag=tag_of(first), requeue=True))
+    second = client.get()
+    assert (second.body, count_of(second)) == (b"2", 0)
+    assert second.call.redelivered is not clean
+
+
+def test_counts_survive_being_paged_out():
+    server = DurableServer()
+    client = server.connect()
+    declare(client)
+    for number in range(2000):
+        client.publish(b"%d" % number, "q")
+    got = [client.get() for _ in range(1500)]
+    client.send(Basic.Nack(delivery_tag=tag_of(got[-1]), multiple=True, requeue=True))
+    server.page_out("q")
+    counts = [count_of(client.get(no_ack=True)) for _ in range(2000)]
+    assert counts == [1] * 1500 + [0] * 500
+
+
+@pytest.mark.parametrize("settle", [Basic.Ack, lambda tag: Basic.Reject(tag, requeue=False)])
+def test_nothing_is_left_of_what_is_settled(settle: Callable[..., Any]):
+    server = DurableServer()
+    client = server.connect()
+    declare(client)
+    client.publish(b"x", "q")
+    returned(client, 2)
+    client.send(settle(tag_of(client.get())))
+    client = server.restarted().connect()
+    client.get_nothing()
