@@ -150,6 +150,8 @@ def basic_get(channel: Channel, call: BasicGet) -> None:
     if taken is None:
         return channel.send(BasicGetEmpty())
     message, redelivered = taken
+    if connection.vhost.firehose is not None:
+        connection.vhost.firehose.delivered(channel, queue, message, redelivered)
     if call.no_ack:
         channel.unsettled.last_tag += 1
         tag = channel.unsettled.last_tag

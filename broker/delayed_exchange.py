@@ -15,14 +15,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
 
-from ..amqp.basic import split_address
 from ..amqp.content import HEADERS
 from ..amqp.errors import CommandInvalid, PreconditionFailed
 from ..amqp.fields import INTEGER_TAGS, Field, Table, encode_table
 from .binding import Binding
 from .delay_line import DelayLine
 from .exchange import Exchange, Holding
-from .message import Message
+from .message import Message, routing_keys
 
 if TYPE_CHECKING:
     from .binding import Destination
@@ -124,7 +123,7 @@ class Release:
                 due = message.copied(self._intake.next_message_id())
                 due.persistent = message.properties.persistent  # as one on disk always seems
                 due.replace_properties(_negated(message))
-                queues = self._route(self._exchange, _routing_keys(message), due) or {}
+                queues = self._route(self._exchange, routing_keys(message), due) or {}
                 self._intake.put(due, tuple(queues))
                 if message.stored:
                     line.settle(message)
@@ -166,12 +165,3 @@ def _negated(message: Message) -> bytes:
     headers: Table = properties.headers()
     headers[_DELAY] = Field("l", -delay_ms(message))
     return properties.replaced({HEADERS: encode_table(headers)})
-
-
-def _routing_keys(message: Message) -> list[str]:
-    """The keys that a message was published with, CC and BCC included."""
-    keys = [split_address(message.address)[1]]
-    copied = message.properties.headers().get("CC")
-    if copied is not None and isinstance(copied.value, list):
-        keys += [item.text for item in copied.value if item.tag == "S"]
-    return keys + list(message.notes.bcc if message.notes is not None else ())

@@ -15,6 +15,7 @@ from .limits import REJECT_PUBLISH_DLX, Limits
 from .message import Message
 
 if TYPE_CHECKING:
+    from .firehose import Firehose
     from .queue import Queue
 
 EXPIRED_AT_ONCE = 2000
@@ -31,7 +32,7 @@ may set a limit that a long queue is far beyond.
 class Features:
     """The features of one queue."""
 
-    __slots__ = ("_queue", "counts_bytes", "expiry", "limits", "prioritized")
+    __slots__ = ("_queue", "counts_bytes", "expiry", "firehose", "limits", "prioritized")
 
     def __init__(self, queue: "Queue", *, prioritized: bool = False):
         """`prioritized` says that the queue is a `PriorityQueue`."""
@@ -40,6 +41,8 @@ class Features:
         self.expiry: Expiry | None = None
         self.limits: Limits | None = None
         self.counts_bytes = False
+        self.firehose: Firehose | None = None
+        """What is told of each delivery, while the vhost is traced."""
 
     def limit(self, limits: Limits | None) -> None:
         """Have other limits, or none, from now on, also for what the queue holds already."""
@@ -58,6 +61,11 @@ class Features:
         """Whether every message must come through `Queue.enqueue`."""
         rejects = self.limits is not None and not self.limits.drops_head
         return self.timed or rejects or self.counts_bytes or self.prioritized
+
+    @property
+    def _delivers_in_bulk(self) -> bool:
+        looks_at_each = self.counts_bytes or self.prioritized or self.firehose is not None
+        return self.expiry is None and not looks_at_each
 
     @property
     def timed(self) -> bool:
@@ -105,10 +113,7 @@ class Features:
         """Deliver what may be delivered, `most` messages at most, then be done with what must not
         stay. True if that could go on; while messages are delivered nothing is too much.
         """
-        if self.expiry is None and not self.counts_bytes and not self.prioritized:
-            more = self._queue.deliver()
-        else:
-            more = self._deliver(most)
+        more = self._queue.deliver() if self._delivers_in_bulk else self._deliver(most)
         self._expire()
         return more or self.trim()
 
@@ -137,6 +142,8 @@ class Features:
             if self._comes_too_late(*taken):
                 queue.discard(taken[0], Reason.EXPIRED)
                 continue
+            if self.firehose is not None:
+                self.firehose.delivered(consumer.channel, queue, *taken)
             consumer.hand(*taken)
             rotation.rotate(-1)
         return bool(rotation) and queue.head() is not None

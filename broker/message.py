@@ -7,7 +7,7 @@ must be smaller costs a new cut.
 
 import msgspec
 
-from ..amqp.basic import CONTENT_FRAME_HEAD
+from ..amqp.basic import CONTENT_FRAME_HEAD, split_address
 from ..amqp.content import CONTENT_HEAD, Properties, content_header
 from ..amqp.frames import BODY, HEAD, HEADER, OVERHEAD_BYTES, frame
 from .notes import Notes, read_notes
@@ -104,6 +104,16 @@ def restored(message_id: int, stored: int, blob: bytes, attributes: bytes = b"")
     _, channel, _, _, body_bytes = CONTENT_FRAME_HEAD.unpack_from(blob, end)
     notes = read_notes(attributes) if attributes else None
     return Message(message_id, blob[:end], blob[end:], channel, body_bytes, True, stored, notes)
+
+
+def routing_keys(message: Message) -> list[str]:
+    """The keys that a message was published with, those of CC and BCC included."""
+    keys = [split_address(message.address)[1]]
+    if b"\x02CC" in message.raw_properties:
+        copied = message.properties.headers().get("CC")
+        if copied is not None and isinstance(copied.value, list):
+            keys += [item.text for item in copied.value if item.tag == "S"]
+    return keys + list(message.notes.bcc if message.notes is not None else ())
 
 
 def _header_end(content: bytes) -> int:

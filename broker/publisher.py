@@ -317,6 +317,7 @@ class Publisher:
         route.owners = owners_of(route.queues)
         if (
             self.transaction is not None
+            or self._vhost.firehose is not None
             or route.per_message
             or (route.mandatory and self._comes_back(route.queues))
             or any(queue.singly for queue in route.queues)
@@ -381,6 +382,8 @@ class Publisher:
         queues = route.queues
         if route.per_message or len(keys) > 1:
             queues = tuple(self._vhost.route(route.exchange, keys, message) or ())
+        if self._vhost.firehose is not None:
+            self._vhost.firehose.published(self._channel, keys, message, queues)
         if self.transaction is not None:
             self.transaction.publish(message, queues, route.mandatory)
             return True

@@ -17,6 +17,7 @@ from .queue_settings import QueueSettings, queue_type, settings_of
 from .single_active import SingleActive
 
 if TYPE_CHECKING:
+    from .firehose import Firehose
     from .intake import Intake
     from .queue import Queue
     from .vhost import VirtualHost
@@ -32,7 +33,17 @@ def add_features(queue: "Queue", vhost: "VirtualHost", intake: "Intake") -> None
     if ttl_ms is not None:
         # It holds for messages from before a restart as well.
         _features_of(queue).expiry = Expiry(ttl_ms, intake.timers, queue.look)
+    if vhost.firehose is not None:
+        trace(queue, vhost.firehose)
     update_settings(queue, vhost, intake)
+
+
+def trace(queue: "Queue", firehose: "Firehose | None") -> None:
+    """Have all deliveries of a queue told to the firehose, or to nobody any more."""
+    if firehose is not None:
+        _features_of(queue).firehose = firehose
+    elif queue.features is not None:
+        queue.features.firehose = None
 
 
 def update_settings(queue: "Queue", vhost: "VirtualHost", intake: "Intake") -> None:

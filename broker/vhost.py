@@ -24,6 +24,7 @@ from .delayed_exchange import DelayedExchange, Release, delay_ms
 from .equivalence import check_equivalent_exchange, check_equivalent_queue
 from .exchange import Exchange
 from .exchanges import EXCHANGE_TYPES, DefaultExchange
+from .firehose import TRACE_EXCHANGE, Firehose
 from .intake import Intake
 from .line import Store
 from .message import Message
@@ -32,7 +33,7 @@ from .policy import EXCHANGE, QUORUM
 from .priorities import PriorityQueue
 from .queue import Queue
 from .queue_arguments import check_ack_timeout_argument, check_queue_arguments
-from .queue_features import add_features, update_settings
+from .queue_features import add_features, trace, update_settings
 from .queue_settings import queue_type
 from .quorum_queue import QuorumQueue, check_quorum_properties
 from .routing import route
@@ -50,7 +51,7 @@ _PREDECLARED = {
     "amq.topic": "topic",
     "amq.headers": "headers",
     "amq.match": "headers",
-    "amq.rabbitmq.trace": "topic",
+    TRACE_EXCHANGE: "topic",
 }
 _ON_DEFAULT_EXCHANGE = "operation not permitted on the default exchange"
 
@@ -74,6 +75,7 @@ class VirtualHost:
         "ack_timeouts",
         "epoch",
         "exchanges",
+        "firehose",
         "name",
         "policies",
         "queues",
@@ -97,6 +99,8 @@ class VirtualHost:
         self.ack_timeouts = ack_timeouts
         self.rules = rules
         self.epoch = 0
+        self.firehose: Firehose | None = None
+        """What copies of messages go through while the vhost is traced; see `tracing`."""
         self._mark_dirty = mark_dirty
         self._intake = intake
         self._timers = intake.timers
@@ -110,7 +114,7 @@ class VirtualHost:
         default = DefaultExchange(name, self.queues, self.reply_queues)
         self.exchanges: dict[str, Exchange] = {"": default}
         for exchange, kind in _PREDECLARED.items():
-            internal = exchange == "amq.rabbitmq.trace"
+            internal = exchange == TRACE_EXCHANGE
             self.exchanges[exchange] = EXCHANGE_TYPES[kind](
                 name, exchange, durable=True, internal=internal
             )
@@ -124,6 +128,21 @@ class VirtualHost:
             exchange.follow(self.policies.matching(EXCHANGE, exchange.name).definition)
         for queue in self.queues.values():
             update_settings(queue, self, self._intake)
+        self.epoch += 1
+
+    @property
+    def tracing(self) -> bool:
+        """Whether all that is published and delivered here is copied to amq.rabbitmq.trace."""
+        return self.firehose is not None
+
+    @tracing.setter
+    def tracing(self, tracing: bool) -> None:
+        if tracing == self.tracing:
+            return
+        exchange = self.exchanges[TRACE_EXCHANGE]
+        self.firehose = Firehose(exchange, self.route, self._intake) if tracing else None
+        for queue in self.queues.values():
+            trace(queue, self.firehose)
         self.epoch += 1
 
     # --- looking up ---------------------------------------------------------------------------
