@@ -104,6 +104,8 @@ def test_deleted_queues_and_bindings_stay_deleted(
         channel.queue_bind("kept", "amq.direct", "key")
         channel.queue_unbind("kept", "amq.fanout")
         channel.queue_delete("deleted")
+        # Deletions do not wait for the disk, but what is confirmed after them does.
+        channel.basic_publish("amq.direct", "key", b"", PERSISTENT, mandatory=True)
         restart()
     with channel_to(own_broker) as channel:
         with pytest.raises(pika.exceptions.UnroutableError):
