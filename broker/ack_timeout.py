@@ -104,7 +104,7 @@ class AckTimeouts:
     def _time_out(
         self, channel: "Channel", queue: "Queue", consumer: "Consumer | None", timeout_ms: int
     ) -> None:
-        if channel.connection.held or channel.committing:
+        if channel.connection.held:
             return  # until a later look: answers come in order
         if self._rules.classic_ack_timeout or consumer is None:
             return channel.connection.close_channel(

@@ -21,7 +21,6 @@ class Channel:
 
     __slots__ = (
         "_woken_first",
-        "committing",
         "connection",
         "consumers",
         "last_declared_queue",
@@ -42,8 +41,6 @@ class Channel:
         """What consumers started from now on get as their own limit."""
         self.last_declared_queue: str | None = None
         self._woken_first = 0
-        self.committing = False
-        """Whether a tx.commit waits for the disk; nothing else may be asked for meanwhile."""
         self.reply_queue: Queue | None = None
         """Where replies to `amq.rabbitmq.reply-to` arrive, while it is consumed from."""
 

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ..amqp import methods as m
-from ..amqp.errors import ChannelFault, CommandInvalid, NotSupported, PreconditionFailed
+from ..amqp.errors import CommandInvalid, NotSupported, PreconditionFailed
+from ..amqp.frames import method_frame
 from . import consuming, declarations
 from .channel import Channel
 from .confirms import Confirms
@@ -15,8 +16,6 @@ def run(channel: Channel, call: m.Method) -> None:
     """Carry out a method that a client sent on an open channel. Raises what the method's rules
     say.
     """
-    if channel.committing:
-        raise ChannelFault("unexpected command while processing 'tx.commit'")
     handler = _HANDLERS.get(type(call))
     if handler is None:
         raise CommandInvalid("unimplemented method")
@@ -63,17 +62,11 @@ def _transaction(channel: Channel) -> Transaction:
 def _tx_commit(channel: Channel, call: m.TxCommit) -> None:
     if not _transaction(channel).commit(channel):
         raise PreconditionFailed("partial tx completion")
-    broker = channel.connection.broker
-    if broker.position > broker.durable:
-        channel.committing = True
-        broker.when_durable(broker.position, lambda: _committed(channel))
+    connection = channel.connection
+    position = connection.broker.position
+    if position > connection.broker.durable:
+        connection.hold(method_frame(channel.number, m.TxCommitOk()), position)
     else:
-        channel.send(m.TxCommitOk())
-
-
-def _committed(channel: Channel) -> None:
-    if channel.connection.channels.get(channel.number) is channel:
-        channel.committing = False
         channel.send(m.TxCommitOk())
 
 

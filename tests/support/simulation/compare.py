@@ -4,7 +4,7 @@ from collections import deque
 from typing import Any
 
 from pamqp import commands
-from pamqp.commands import Basic, Channel, Tx
+from pamqp.commands import Basic, Channel
 
 from fake_client import Received, shown
 
@@ -124,13 +124,6 @@ class Comparison:
                 case Basic.Ack():
                     if channel is not None:
                         self._confirm(channel, each.call)
-                case Tx.CommitOk():
-                    assert channel is not None
-                    commit, channel.committing = channel.committing, None
-                    if commit is None:
-                        raise Violation("unexpected: tx.commit-ok")
-                    if commit.batch > self._stage.world.written:
-                        raise Violation("too early: tx.commit-ok before it was on disk")
                 case Basic.Cancel():
                     self._take_cancel(it, each)
                 case _:
@@ -214,4 +207,4 @@ class Comparison:
 
 
 def _comes_unasked(call: Any) -> bool:
-    return isinstance(call, Basic.Deliver | Basic.Ack | Basic.Cancel | Basic.Nack | Tx.CommitOk)
+    return isinstance(call, Basic.Deliver | Basic.Ack | Basic.Cancel | Basic.Nack)

@@ -58,11 +58,7 @@ class Conversation:
         """The client, if it may send something on that channel, which it opens if need be."""
         it = self.connected(client)
         known = it.model.channels.get(channel)
-        if known is not None and known.committing is not None:
-            return None
         sent = [each for each in (*it.outbox, *it.pending) if each.channel == channel]
-        if any(each.name == "commit" for each in sent):
-            return None
         if channel not in it.may_send:
             if known is not None or sent:
                 return None

@@ -344,8 +344,7 @@ class Model:
         channel.tx_settled.clear()
         commit.batch = self.batch if on_disk else 0
         self.commits.append(commit)
-        channel.committing = commit
-        return returns
+        return [*returns, Expected(Tx.CommitOk, batch=commit.batch, may_wait=True)]
 
     def _do_rollback(self, channel: MChannel) -> list[Expected]:
         self._rollback(channel)

@@ -185,8 +185,6 @@ class Run:
             if it.outbox or it.pending or it.waiting is not None:
                 return f"{it.model.name} waits for an answer"
             for channel in it.model.channels.values():
-                if channel.committing is not None:
-                    return f"{it.model.name} waits for tx.commit-ok"
                 if channel.mode == "confirm" and channel.confirmed < len(channel.confirms):
                     return f"{it.model.name} waits for confirms"
         return "the journal has work" if self.world.flight or self.world.journal.has_work else ""

@@ -104,7 +104,6 @@ class MChannel:
     confirmed: int = 0
     tx_published: list[tuple[int, bool, int, list[MQueue], bool]] = field(default_factory=list)
     tx_settled: list[tuple[dict[int, Delivery], bool]] = field(default_factory=list)
-    committing: Commit | None = None
 
 
 @dataclass(slots=True, eq=False)
