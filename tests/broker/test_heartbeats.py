@@ -1,4 +1,5 @@
 import pytest
+from pamqp.commands import Basic
 from pamqp.heartbeat import Heartbeat
 
 from fake_client import FakeClient, FakeServer, encoded, message
@@ -111,3 +112,43 @@ def test_they_end_with_the_connection(server: FakeServer, end: str) -> None:
     server.advance(100)
     assert not client.received()
     assert server.broker.timers.next_deadline() is None
+
+
+def full(server: FakeServer) -> FakeClient:
+    """A client that has asked for more than it takes, and so is not read from."""
+    client = server.connect(heartbeat=10)
+    client.declare("q")
+    client.reading = False
+    for _ in range(50):
+        client.publish(b"x" * 100_000, "q")
+        client.send(Basic.Get(queue="q", no_ack=True))
+    assert client.connection.is_full
+    client.connection.paused = True
+    return client
+
+
+def test_a_client_that_takes_none_of_its_answers_is_lost() -> None:
+    server = FakeServer()
+    client = full(server)
+    server.advance(29)
+    assert not client.hung_up
+    server.advance(11)
+    assert client.hung_up
+
+
+def test_a_client_that_takes_its_answers_slowly_is_not_lost() -> None:
+    server = FakeServer()
+    client = full(server)
+    for _ in range(20):
+        server.advance(9)
+        client.connection.output_bytes -= 1000
+    assert client.connection.is_full
+    assert not client.hung_up
+
+
+def test_a_client_that_is_not_read_from_for_another_reason_is_not_lost() -> None:
+    server = FakeServer()
+    client = server.connect(heartbeat=10)
+    client.connection.paused = True
+    server.advance(100)
+    assert not client.hung_up
