@@ -148,6 +148,8 @@ class Broker:
             return
         for vhost in self.vhosts.values():
             for queue in vhost.queues.values():
+                if queue.retries is not None:
+                    queue.retries.release()
                 delivered = queue.delivered_before()
                 if delivered:
                     self.journal.note_deliveries(queue.number, dict.fromkeys(delivered, 1))

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .connection import Connection
     from .consumer import Consumer
     from .dead_letter import DeadLetters
+    from .delayed_retries import DelayedRetries
     from .lease import Lease
     from .single_active import SingleActive
 
@@ -59,6 +60,7 @@ class Queue(Line):
         "lease",
         "mark_dirty",
         "name",
+        "retries",
         "rotation",
         "settings",
         "single_active",
@@ -99,6 +101,7 @@ class Queue(Line):
         self.features: Features | None = None
         self.dead_letters: DeadLetters | None = None
         self.single_active: SingleActive | None = None
+        self.retries: DelayedRetries | None = None
         self.settings: QueueSettings = NO_SETTINGS
 
     def __repr__(self) -> str:
@@ -158,13 +161,17 @@ class Queue(Line):
         """
         if self.deleted:
             return self.settle(message)
+        if self.retries is None or not self.retries.hold(message, failed=failed):
+            self.ready_again(message)
+        return None
+
+    def ready_again(self, message: Message) -> None:
+        """Have a message that was delivered stand in its place again."""
         self.put_back(message)
         if self.features is not None:
             self.features.gained(message)
             self.features.trim()
-        if not self.dirty:
-            self.mark_dirty(self)
-        return None
+        self.look()
 
     def take(self) -> tuple[Message, bool] | None:
         """For a basic.get: the first message and whether it was delivered before; None if there
@@ -233,6 +240,8 @@ class Queue(Line):
         self.catch_up()
         count = self.message_count
         self.clear()
+        if self.retries is not None:
+            self.retries.clear()
         if self.features is not None:
             self.features.emptied()
         return count
@@ -266,6 +275,7 @@ class Queue(Line):
             self.features.end()
             self.features = None
         self.dead_letters = None
+        self.retries = None
 
     # --- consumers ----------------------------------------------------------------------------
 

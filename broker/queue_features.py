@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..amqp.fields import Field
 from .dead_letter import DeadLetters
+from .delayed_retries import DelayedRetries
 from .expiry import Expiry
 from .features import Features
 from .lease import Lease
@@ -61,6 +62,8 @@ def update_settings(queue: "Queue", vhost: "VirtualHost", intake: "Intake") -> N
     if _dead_letters(settings) != _dead_letters(before):
         _change_dead_letters(queue, vhost, intake)
     _change_ttl(queue, intake, settings.message_ttl_ms)
+    if settings.delayed_retry_type is not None and queue.retries is None:
+        queue.retries = DelayedRetries(queue, intake.timers)
     if _limits(settings) != _limits(before):
         _change_limits(queue)
 

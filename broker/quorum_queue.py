@@ -71,7 +71,7 @@ class QuorumQueue(Queue):
                 return self.discard(message, Reason.DELIVERY_LIMIT)
             if message.stored and self.store is not None:
                 self.store.note_returns(self, message.stored, message.returns)
-        return super().requeue(message)
+        return super().requeue(message, failed=failed)
 
     def discard(self, message: Message, reason: Reason) -> None:
         super().discard(uncounted(message), reason)
