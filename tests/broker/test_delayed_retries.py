@@ -21,14 +21,16 @@ def client(server: FakeServer) -> FakeClient:
     return server.connect()
 
 
-def declare(client: FakeClient, kind: str, retry: str = "all", **more: Any) -> None:
+def declare(
+    client: FakeClient, kind: str, retry: str = "all", more: dict[str, Any] | None = None
+) -> None:
     arguments = {
         "x-queue-type": kind,
         "x-delayed-retry-type": retry,
         "x-delayed-retry-min": 1000,
         "x-delayed-retry-max": 2500,
     }
-    client.declare(durable=True, arguments=arguments | more)
+    client.declare(durable=True, arguments=arguments | (more or {}))
 
 
 def give_back(client: FakeClient, *, reject: bool = True) -> None:
@@ -94,7 +96,7 @@ def test_message_comes_back_to_its_place(server: FakeServer, client: FakeClient)
 
 
 def test_limit_counts_before_the_delay(server: FakeServer, client: FakeClient):
-    declare(client, "quorum", **{"x-delivery-limit": 1})
+    declare(client, "quorum", "all", {"x-delivery-limit": 1})
     client.publish(b"x", "q")
     give_back(client)
     server.advance(1.01)
