@@ -15,14 +15,17 @@ class LeveretProcess:
     """`leveret serve` with everything it keeps in `folder`; its log is appended to `log`.
 
     `options` are further ones of the command. With `port` 0 every start finds a free one.
+    `settings` are further lines of its configuration file.
     """
 
-    def __init__(self, leveret: str, folder: Path, *options: str, port: int = 0):
+    def __init__(
+        self, leveret: str, folder: Path, *options: str, port: int = 0, settings: str = ""
+    ):
         self.data_dir = folder / "data"
         self.log = folder / "broker.log"
         configuration = folder / "leveret.toml"
         # Clients that block don't answer connection.close while they don't listen.
-        configuration.write_text("shutdown_timeout_s = 0.5\n")
+        configuration.write_text("shutdown_timeout_s = 0.5\n" + settings)
         self._command = [leveret, "serve", "--config", str(configuration)]
         self._command += ["--host", "127.0.0.1", "--data-dir", str(self.data_dir), *options]
         self._process: subprocess.Popen[str] | None = None
