@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from .binding import Binding
 from .consistent_hash_exchange import ConsistentHashExchange
+from .deduplication_exchange import DeduplicationExchange
 from .delayed_exchange import DelayedExchange
 from .exchange import Exchange
 from .header_match import HeaderMatch
@@ -169,6 +170,7 @@ EXCHANGE_TYPES: dict[str, type[Exchange]] = {
         ModulusHashExchange,
         RecentHistoryExchange,
         DelayedExchange,
+        DeduplicationExchange,
     )
 }
 DelayedExchange.types = EXCHANGE_TYPES

@@ -15,6 +15,7 @@ from .rules import Rules
 
 Check = Callable[[Field], None]
 SHORTSTR_MAX_BYTES = 255
+_DEDUPLICATION = "x-message-deduplication"
 
 
 class _Unacceptable(ValueError):
@@ -242,4 +243,9 @@ def _refuse_missing_features(arguments: Table, resource: str) -> None:
     if "x-queue-type" in arguments and arguments["x-queue-type"].text == "stream":
         raise PreconditionFailed(
             f"invalid arg 'x-queue-type' for {resource}: not supported by this version of leveret"
+        )
+    if arguments.get(_DEDUPLICATION) == Field("t", True):
+        raise PreconditionFailed(
+            f"invalid arg '{_DEDUPLICATION}' for {resource}:"
+            " not supported by this version of leveret"
         )

@@ -19,6 +19,7 @@ from ..amqp.errors import (
 )
 from ..amqp.fields import Table
 from .binding import Binding
+from .deduplication_exchange import DeduplicationExchange
 from .delay_line import DelayLine
 from .delayed_exchange import DelayedExchange, Release, delay_ms
 from .equivalence import check_equivalent_exchange, check_equivalent_queue
@@ -255,6 +256,8 @@ class VirtualHost:
             random_below=self._random_below,
         )
         self.exchanges[name] = exchange
+        if isinstance(exchange, DeduplicationExchange):
+            exchange.wall_ms = lambda: self._timers.wall_ms
         if isinstance(exchange, DelayedExchange):
             self._add_delay_line(exchange, number or self._definitions.next_queue_number())
         exchange.follow(self.policies.matching(EXCHANGE, name).definition)
