@@ -126,7 +126,8 @@ def _check_consume_arguments(queue: Queue, arguments: Table) -> None:
     for name in _STREAM_ARGUMENTS:
         if name in arguments:
             raise PreconditionFailed(
-                f"invalid arg '{name}' for {queue!r} of queue type rabbit_classic_queue"
+                f"invalid arg '{name}' for {queue!r}"
+                f" of queue type rabbit_{queue_type(queue.arguments)}_queue"
             )
 
 

@@ -3,7 +3,7 @@ again (https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling).
 
 The count belongs to one queue, so a message that came back stands there as a copy of its own, with
 the header in it. It is taken out again when the message leaves the queue as a dead letter. A header
-of that name which a client sent does not survive coming back.
+of that name which a client sent survives neither.
 """
 
 import struct
@@ -32,7 +32,7 @@ def counted(message: Message, returns: int) -> Message:
 
 def uncounted(message: Message) -> Message:
     """The message as it was published."""
-    if not message.returns:
+    if HEADER.encode() not in message.raw_properties:
         return message
     properties = Properties(_uncounted(message.properties))
     span, raw = properties.spans.get(HEADERS), properties.raw

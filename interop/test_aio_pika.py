@@ -424,3 +424,25 @@ async def test_master_hands_tasks_to_workers(channel, unique):
     async with asyncio.timeout(DEADLINE_S):
         assert [await done.get() for _ in range(5)] == [0, 1, 2, 3, 4]
     await worker.close()
+
+
+async def test_quorum_queue_counts_what_comes_back(channel, unique):
+    queue = await channel.declare_queue(
+        unique("quorum"),
+        durable=True,
+        arguments={"x-queue-type": "quorum", "x-delivery-limit": 1},
+    )
+    try:
+        await channel.default_exchange.publish(Message(b"x"), queue.name)
+        first = await queue.get(timeout=DEADLINE_S)
+        await first.nack(requeue=True)
+        async with asyncio.timeout(DEADLINE_S):
+            async with queue.iterator() as messages:
+                async for again in messages:
+                    assert again.redelivered
+                    assert again.headers["x-delivery-count"] == 1
+                    await again.reject(requeue=True)
+                    break
+        assert await queue.get(fail=False) is None
+    finally:
+        await queue.delete(if_unused=False, if_empty=False)

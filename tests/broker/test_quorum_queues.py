@@ -239,6 +239,25 @@ def test_message_dies_of_the_return_after_its_limit(client: FakeClient):
     assert count_of(letter) is None
 
 
+def test_dead_letters_tell_no_count(client: FakeClient):
+    declare(client, {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"})
+    client.declare("dead")
+    client.publish(b"x", "q")
+    client.send(Basic.Reject(delivery_tag=tag_of(client.get()), requeue=False))
+    assert count_of(client.get("dead")) is None
+
+
+def test_arguments_for_consuming_streams_are_refused(client: FakeClient):
+    declare(client)
+    client.send(Basic.Consume(queue="q", arguments={"x-stream-offset": "first"}))
+    client.expect_channel_closed(
+        406,
+        f"PRECONDITION_FAILED - invalid arg 'x-stream-offset' for {Q}"
+        " of queue type rabbit_quorum_queue",
+        (60, 20),
+    )
+
+
 def test_without_dead_letters_it_is_dropped(client: FakeClient):
     declare(client, {"x-delivery-limit": 0})
     client.publish(b"x", "q")
