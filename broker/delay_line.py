@@ -162,7 +162,9 @@ class DelayLine(Queue):
             return []
         assert self.store is not None
         count = self.store.fitting(ids, LOADED_BYTES)
-        messages = self.store.load(ids[:count])
+        in_journal = sorted(ids[:count])  # so that each of its blocks is read once
+        found = dict(zip(in_journal, self.store.load(in_journal), strict=True))
+        messages = [found[each] for each in ids[:count]]
         for late in ids[count:]:
             self._on_disk.push(self.timers.wall_ms, late)
         del ids[:]
