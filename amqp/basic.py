@@ -13,6 +13,7 @@ BASIC_PUBLISH = 60 << 16 | 40
 BASIC_ACK = 60 << 16 | 80
 BASIC_DELIVER = 60 << 16 | 60
 BASIC_NACK = 60 << 16 | 120
+NACK_REQUEUE = 2
 
 PUBLISH_HEAD = struct.Struct(">BHIIH")
 """Type, channel, payload size, method, ticket: what stands before a publish's address."""
@@ -43,9 +44,12 @@ def ack_frame(channel: int, delivery_tag: int, multiple: bool) -> bytes:
 
 
 def nack_frame(channel: int, delivery_tag: int, multiple: bool) -> bytes:
-    """basic.nack, as a confirm that the broker could not keep the message."""
+    """basic.nack, as a confirm that the broker could not keep the message. Its requeue bit, which
+    means nothing here, is set as RabbitMQ sets it.
+    """
+    bits = multiple | NACK_REQUEUE
     return SETTLE.pack(
-        METHOD, channel, SETTLE_PAYLOAD_BYTES, BASIC_NACK, delivery_tag, multiple, END_OCTET[0]
+        METHOD, channel, SETTLE_PAYLOAD_BYTES, BASIC_NACK, delivery_tag, bits, END_OCTET[0]
     )
 
 

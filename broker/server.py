@@ -49,11 +49,13 @@ async def serve(configuration: Configuration, *, ready: Callable[[str, int], Non
     clients can connect. Raises OSError if it can't listen.
     """
     listen = configuration.listen
-    journal, recovered = open_data(configuration.storage)
-    listeners: list[trio.SocketListener] = []
+    # First, for a journal may take long to read: an address in use is known at once.
+    listeners = await open_listeners(listen.host, listen.port)
+    journal: Journal | None = None
+    recovered: Recovered | None = None
     server = None
     try:
-        listeners = await trio.open_tcp_listeners(listen.port, host=listen.host)
+        journal, recovered = open_data(configuration.storage)
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async with trio.open_nursery() as nursery:
                 server = Server(configuration, nursery, journal, recovered)
@@ -78,6 +80,17 @@ async def serve(configuration: Configuration, *, ready: Callable[[str, int], Non
         elif journal is not None:
             assert recovered is not None
             journal.close(clean=recovered.clean)
+
+
+async def open_listeners(host: str, port: int) -> list[trio.SocketListener]:
+    """Listen on all of a host's addresses, on one port; 0 takes a free one. Raises OSError."""
+    listeners = await trio.open_tcp_listeners(port, host=host)
+    if port == 0 and len(listeners) > 1:  # each has one of its own, and only one is announced
+        port = listeners[0].socket.getsockname()[1]
+        for listener in listeners:
+            listener.socket.close()
+        listeners = await trio.open_tcp_listeners(port, host=host)
+    return listeners
 
 
 async def _wait_no_longer(signals: AsyncIterator[int], stopping: trio.CancelScope) -> None:

@@ -78,7 +78,7 @@ def test_numbers_of_methods_are_their_ids(number: int, kind: type[Method]) -> No
 def test_confirms_are_the_frames_of_ack_and_nack(channel: int, tag: int, multiple: bool) -> None:
     assert ack_frame(channel, tag, multiple) == method_frame(channel, BasicAck(tag, multiple))
     assert nack_frame(channel, tag, multiple) == method_frame(
-        channel, BasicNack(tag, multiple, requeue=False)
+        channel, BasicNack(tag, multiple, requeue=True)
     )
 
 

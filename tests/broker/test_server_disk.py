@@ -2,6 +2,8 @@
 
 import errno
 import logging
+import socket
+from typing import Any, NoReturn
 
 import pytest
 import trio
@@ -257,3 +259,41 @@ async def test_a_message_that_cannot_be_read_back_stops_the_broker_without_an_an
     disk.fault = None
     assert [each.levelno for each in caplog.records].count(logging.CRITICAL) == 1
     assert DurableServer(disk).connect().ready_in("q") == count
+
+
+async def test_an_address_in_use_is_found_before_the_journal_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unread(storage: object) -> NoReturn:
+        raise AssertionError("read the journal")
+
+    monkeypatch.setattr(server_module, "open_data", unread)
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    host, port = listeners[0].socket.getsockname()
+    async with listeners[0]:
+        with pytest.raises(OSError, match="in use"):
+            await serve(Configuration(listen=Listen(host, port)), ready=lambda host, port: None)
+
+
+class _TwoAddresses(trio.abc.HostnameResolver):
+    """Every name stands for two addresses of this machine."""
+
+    async def getaddrinfo(self, host: object, port: object, *_: object) -> Any:
+        kind = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+        return [(*kind, (address, port)) for address in ("127.0.0.1", "127.0.0.2")]
+
+    async def getnameinfo(self, sockaddr: object, flags: int) -> NoReturn:
+        raise NotImplementedError
+
+
+async def test_a_free_port_is_the_same_on_all_addresses_of_the_host() -> None:
+    trio.socket.set_custom_hostname_resolver(_TwoAddresses())
+    listeners = await server_module.open_listeners("two", 0)
+    assert len(listeners) == 2
+    try:
+        ports = {listener.socket.getsockname()[1] for listener in listeners}
+        assert len(ports) == 1
+        assert ports != {0}
+    finally:
+        for listener in listeners:
+            await listener.aclose()
