@@ -278,11 +278,19 @@ async def test_an_address_in_use_is_found_before_the_journal_is_read(
 class _TwoAddresses(trio.abc.HostnameResolver):
     """Every name stands for two addresses of this machine."""
 
-    async def getaddrinfo(self, host: object, port: object, *_: object) -> Any:
+    async def getaddrinfo(
+        self,
+        host: bytes | None,
+        port: bytes | str | int | None,
+        family: int = 0,
+        type: int = 0,
+        proto: int = 0,
+        flags: int = 0,
+    ) -> Any:
         kind = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
         return [(*kind, (address, port)) for address in ("127.0.0.1", "127.0.0.2")]
 
-    async def getnameinfo(self, sockaddr: object, flags: int) -> NoReturn:
+    async def getnameinfo(self, sockaddr: Any, flags: int) -> NoReturn:
         raise NotImplementedError
 
 
