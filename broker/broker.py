@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING
 from ..storage.errors import JournalError
 from .ack_timeout import AckTimeouts
 from .alarms import Alarms
-from .configuration import Configuration
+from .configuration import DEFAULT_USERS, DEFAULT_VHOSTS, Configuration
 from .configuration import User as ConfiguredUser
-from .definitions import Definitions, last_queue_number, restore, vhost_names
+from .definitions import Definitions, last_queue_number, restore, restored_users, vhost_names
 from .handshake import greeting
 from .intake import Intake
 from .log import fields
 from .memory import MemoryBudget
+from .passwords import SHA256, hashed
+from .permissions import Patterns
 from .property_kinds import PropertyKinds
 from .queue import Queue
 from .store import JournalStore
@@ -75,26 +77,18 @@ class Broker:
             self.rules,
             configuration.connection.consumer_timeout_ms,
         )
-        names = dict.fromkeys(configuration.vhosts)
+        self.password_key = unique_name().encode()
+        """With this passwords are remembered, see `User.accepts`."""
+        self._random_below = random_below
+        self.vhosts: dict[str, VirtualHost] = {}
+        self.users: dict[str, User] = {}
         if recovered is not None:
-            names |= dict.fromkeys(sorted(vhost_names(recovered.definitions)))
+            self.users |= restored_users(recovered)
+            for name in sorted(vhost_names(recovered.definitions)):
+                self.vhosts[name] = self.new_vhost(name)
             self.definitions.reserve_queue_numbers(last_queue_number(recovered.definitions))
-        self.vhosts = {
-            name: VirtualHost(
-                name,
-                self._mark_dirty,
-                self.intake,
-                self.definitions,
-                self._store,
-                random_below=random_below,
-                rules=self.rules,
-                ack_timeouts=self.ack_timeouts,
-            )
-            for name in names
-        }
-        if recovered is not None:
             restore(self.vhosts, recovered, self.definitions)
-        self.users = {user.name: _user(user) for user in configuration.users}
+        self._add_configured()
         self.touched: list[Connection] = []
         """Connections with something to send, or to be dropped."""
         self.confirming: list[Publisher] = []
@@ -105,6 +99,37 @@ class Broker:
         self.durable = 0 if journal is None else journal.durable
         """The journal's position up to which everything is on disk."""
         self._when_durable: deque[tuple[int, Callable[[], None]]] = deque()
+
+    def new_vhost(self, name: str) -> VirtualHost:
+        """A vhost that is not among the others yet."""
+        return VirtualHost(
+            name,
+            self._mark_dirty,
+            self.intake,
+            self.definitions,
+            self._store,
+            random_below=self._random_below,
+            rules=self.rules,
+            ack_timeouts=self.ack_timeouts,
+        )
+
+    def _add_configured(self) -> None:
+        """Add the vhosts and users of the configuration. Those of the default one are for brokers
+        that have none yet, and can be deleted.
+        """
+        configured = self.configuration
+        if configured.vhosts != DEFAULT_VHOSTS or not self.vhosts:
+            for name in configured.vhosts:
+                if name not in self.vhosts:
+                    self.vhosts[name] = self.new_vhost(name)
+                    self.definitions.add_vhost(self.vhosts[name])
+        if configured.users != DEFAULT_USERS:
+            self.users |= {user.name: _user(user) for user in configured.users}
+        elif not self.users:
+            for guest in map(_user, DEFAULT_USERS):
+                guest.set_hash(hashed(b"guest", self.unique_name().encode(), SHA256))
+                self.users[guest.name] = guest
+                self.definitions.add_user(guest)
 
     def _mark_dirty(self, queue: Queue) -> None:
         queue.dirty = True
@@ -198,11 +223,11 @@ def _dispatch(queue: Queue) -> bool:
 def _user(configured: ConfiguredUser) -> User:
     return User(
         configured.name,
-        configured.password,
+        password=configured.password,
         tags=configured.tags,
         loopback_only=configured.loopback_only,
         permissions={
-            vhost: (rights.configure, rights.write, rights.read)
+            vhost: Patterns(rights.configure, rights.write, rights.read)
             for vhost, rights in configured.permissions.items()
         },
     )

@@ -130,6 +130,7 @@ class Log(Struct, frozen=True, forbid_unknown_fields=True):
     format: Format = "text"
 
 
+DEFAULT_VHOSTS = ("/",)
 GUEST = User(
     name="guest",
     password="guest",
@@ -139,6 +140,9 @@ GUEST = User(
 )
 
 
+DEFAULT_USERS = (GUEST,)
+
+
 class Configuration(Struct, frozen=True, forbid_unknown_fields=True):
     """All settings of one broker."""
 
@@ -146,8 +150,8 @@ class Configuration(Struct, frozen=True, forbid_unknown_fields=True):
     """The version of RabbitMQ whose rules hold, where versions differ (`rules`)."""
     listen: Listen = Listen()
     identity: Identity = Identity()
-    vhosts: tuple[ShortName, ...] = ("/",)
-    users: tuple[User, ...] = (GUEST,)
+    vhosts: tuple[ShortName, ...] = DEFAULT_VHOSTS
+    users: tuple[User, ...] = DEFAULT_USERS
     connection: Connection = Connection()
     storage: Storage = Storage()
     log: Log = Log()

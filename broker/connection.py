@@ -14,6 +14,7 @@ from ..amqp.errors import (
     HardError,
     InternalError,
     LoginRefused,
+    NotAllowed,
     SoftError,
 )
 from ..amqp.fields import Table
@@ -40,7 +41,9 @@ from .timers import Timer
 if TYPE_CHECKING:
     from .broker import Broker
     from .consumer import Consumer
-    from .users import Permissions, User
+    from .handshake import Verification
+    from .permissions import Permissions
+    from .users import User
     from .vhost import VirtualHost
 
 log = logging.getLogger("leveret.connection")
@@ -92,6 +95,8 @@ class Connection:
         """Nothing more will be sent or read: hang up."""
         self.held = b""
         """A reply that waits for the disk; nothing more is taken from the client meanwhile."""
+        self.verification: Verification | None = None
+        """A password is being checked; nothing more is taken from the client meanwhile."""
         self.blocked = False
         """An alarm holds, and it has published meanwhile: it is not read from."""
         self.paused = False
@@ -164,6 +169,24 @@ class Connection:
             for consumer in stalled:
                 consumer.queue.wake(consumer)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the client is logged in and has chosen a vhost."""
+        return self.state is State.OPEN
+
+    def check_channel_limit(self) -> None:
+        """Refuse another channel if the user has too many. Raises NotAllowed."""
+        limit = self.user.limit("max-channels")
+        if limit is None:
+            return
+        connections = [each for each in self.broker.connections if each.is_open]
+        if sum(len(each.channels) for each in connections if each.user is self.user) >= limit:
+            raise NotAllowed(
+                f"number of channels opened for user '{self.user.name}' has reached the maximum"
+                f" allowed user limit of ({limit})",
+                at=(0, 0),
+            )
+
     # --- input --------------------------------------------------------------------------------
 
     def receive(self, data: bytes) -> None:
@@ -171,6 +194,12 @@ class Connection:
         if self.heartbeats is not None:
             self.heartbeats.heard = True
         self.receiver.receive(self, data)
+
+    def verified(self, accepted: bool) -> None:
+        """Go on after the password of `verification` has been checked."""
+        verification, self.verification = self.verification, None
+        assert verification is not None
+        self.receiver.verified(self, verification, accepted)
 
     def fail(self, error: Exception) -> None:
         """Turn an error in handling a frame into what the client gets to know of it."""

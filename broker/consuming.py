@@ -21,12 +21,12 @@ from ..amqp.methods import (
 )
 from .channel import Channel
 from .consumer import Consumer
+from .permissions import Right
 from .property_kinds import DIRECT_REPLY_TO
 from .queue import Queue
 from .queue_arguments import check_ack_timeout_argument
 from .queue_settings import queue_type
 from .unsettled import Outcome
-from .users import Right
 
 _STREAM_ARGUMENTS = ("x-stream-offset", "x-stream-filter", "x-stream-match-unfiltered")
 

@@ -24,8 +24,9 @@ from ..amqp.methods import (
     QueueUnbindOk,
 )
 from .channel import Channel
+from .exchange import Exchange
+from .permissions import Right
 from .property_kinds import DIRECT_REPLY_TO
-from .users import Right
 
 _WITHOUT_LINE_BREAKS = str.maketrans("", "", "\r\n")
 
@@ -99,6 +100,7 @@ def exchange_bind(channel: Channel, call: ExchangeBind) -> None:
     vhost = channel.connection.vhost
     destination_name, source_name = _exchange_pair(channel, call)
     source, destination = vhost.exchange(source_name), vhost.exchange(destination_name)
+    _check_topic(channel, source, call.routing_key)
     vhost.bind(source, destination, call.routing_key, call.arguments)
     durable = source.durable and destination.durable
     _answer(channel, call.nowait, ExchangeBindOk(), durable=durable)
@@ -112,6 +114,12 @@ def exchange_unbind(channel: Channel, call: ExchangeUnbind) -> None:
     if destination is not None and source is not None:
         vhost.unbind(source, destination, call.routing_key, call.arguments)
     _answer(channel, call.nowait, ExchangeUnbindOk())
+
+
+def _check_topic(channel: Channel, exchange: Exchange, routing_key: str) -> None:
+    if exchange.type == "topic":
+        permissions = channel.connection.permissions
+        permissions.check_topic(Right.READ, exchange.name, routing_key)
 
 
 def _exchange_pair(channel: Channel, call: ExchangeBind | ExchangeUnbind) -> tuple[str, str]:
@@ -183,6 +191,7 @@ def queue_bind(channel: Channel, call: QueueBind) -> None:
     vhost, connection = channel.connection.vhost, channel.connection
     name, key, exchange_name = _binding_names(channel, call)
     exchange = vhost.exchange(exchange_name)
+    _check_topic(channel, exchange, key)
     queue = vhost.queue(name, connection)
     vhost.bind(exchange, queue, key, call.arguments)
     _answer(channel, call.nowait, QueueBindOk(), durable=exchange.durable and queue.durable)

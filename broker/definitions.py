@@ -16,6 +16,7 @@ from .delayed_exchange import DelayedExchange
 from .exchange import Exchange
 from .policy import Policy
 from .queue import Queue
+from .users import User, restored_user
 
 if TYPE_CHECKING:
     from ..storage.journal import Journal
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _EXCHANGE, _QUEUE, _BINDING = "exchange", "queue", "binding"
 _POLICY, _OPERATOR_POLICY = "policy", "operator_policy"
+_VHOST, _USER = "vhost", "user"
 
 
 class Definitions:
@@ -115,6 +117,22 @@ class Definitions:
         if binding.source.durable and binding.destination.durable:
             self._undefine(_binding_key(binding))
 
+    def add_vhost(self, vhost: "VirtualHost") -> None:
+        """A vhost was created, or what is set for it has changed."""
+        self._define([_VHOST, vhost.name], vhost.value)
+
+    def remove_vhost(self, name: str) -> None:
+        """A vhost was deleted."""
+        self._undefine([_VHOST, name])
+
+    def add_user(self, user: User) -> None:
+        """A user was added, or something about it has changed."""
+        self._define([_USER, user.name], user.value)
+
+    def remove_user(self, name: str) -> None:
+        """A user was deleted."""
+        self._undefine([_USER, name])
+
     def add_policy(self, vhost_name: str, policy: Policy, *, operator: bool) -> None:
         """A policy, or an operator policy, was set."""
         self._define(
@@ -147,7 +165,9 @@ def restore(
     """
     defined = list(_parsed(recovered.definitions))
     for (kind, vhost, *rest), value in defined:
-        if kind in (_POLICY, _OPERATOR_POLICY):
+        if kind == _VHOST:
+            vhosts[vhost].restore(value)
+        elif kind in (_POLICY, _OPERATOR_POLICY):
             policy = Policy(
                 rest[0],
                 value["pattern"],
@@ -186,7 +206,16 @@ def restore(
 
 def vhost_names(definitions: Mapping[bytes, bytes]) -> set[str]:
     """The vhosts that definitions belong to."""
-    return {key[1] for key, _ in _parsed(definitions)}
+    return {key[1] for key, _ in _parsed(definitions) if key[0] != _USER}
+
+
+def restored_users(recovered: "Recovered") -> dict[str, User]:
+    """The users by their names."""
+    return {
+        key[1]: restored_user(key[1], value)
+        for key, value in _parsed(recovered.definitions)
+        if key[0] == _USER
+    }
 
 
 def last_queue_number(definitions: Mapping[bytes, bytes]) -> int:

@@ -8,7 +8,7 @@ guessing.
 import platform
 from collections.abc import Callable
 from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ..amqp.errors import LoginRefused, NotAllowed
 from ..amqp.fields import MalformedField, decode_table, table_of
@@ -23,10 +23,13 @@ from ..amqp.methods import (
     Method,
 )
 from . import __version__
+from .passwords import PasswordHash
+from .users import User
 
 if TYPE_CHECKING:
     from .configuration import Identity
     from .connection import Connection
+    from .vhost import VirtualHost
 
 
 ACCEPTED_HEADERS = (PROTOCOL_HEADER, b"AMQP\x01\x01\x00\x09", b"AMQP\x01\x01\x08\x00")
@@ -47,6 +50,15 @@ CAPABILITIES = (
 
 class HandshakeFailed(Exception):
     """The client can't go on; it gets no answer. The message is for the log."""
+
+
+class Verification(NamedTuple):
+    """A password that is to be checked elsewhere, because that takes long."""
+
+    user: User
+    password_hash: PasswordHash
+    password: bytes
+    mechanism: str
 
 
 class _State(Enum):
@@ -85,10 +97,32 @@ class Handshake:
         connection.client_properties = call.client_properties
         name, password = _credentials(call.mechanism, call.response)
         user = connection.broker.users.get(name)
-        if user is None or not user.accepts(password):
+        accepted = user is not None and user.accepts(password, connection.broker.password_key)
+        if user is None or accepted is False:
             raise self._refused(name, call.mechanism, "user or password is wrong")
+        if accepted is None and user.password_hash is not None:
+            connection.verification = Verification(
+                user, user.password_hash, password, call.mechanism
+            )
+            return False
+        return self._log_in(user, call.mechanism)
+
+    def verified(self, verification: Verification, accepted: bool) -> None:
+        """Go on with what a `Verification` has shown. Raises LoginRefused, HandshakeFailed."""
+        user, broker = verification.user, self._connection.broker
+        unchanged = (
+            broker.users.get(user.name) is user and user.password_hash is verification.password_hash
+        )
+        if not (accepted and unchanged):
+            raise self._refused(user.name, verification.mechanism, "user or password is wrong")
+        user.remember(verification.password, broker.password_key)
+        self._log_in(user, verification.mechanism)
+
+    def _log_in(self, user: User, mechanism: str) -> bool:
+        """Go on to tuning, which is not the end yet."""
+        connection = self._connection
         if user.loopback_only and not connection.from_loopback:
-            raise self._refused(name, call.mechanism, "this user may only connect from localhost")
+            raise self._refused(user.name, mechanism, "this user may only connect from localhost")
         connection.user = user
         offer = self._settings.connection
         self._send(ConnectionTune(offer.channel_max, offer.frame_max_bytes, offer.heartbeat_s))
@@ -130,9 +164,25 @@ class Handshake:
         permissions = connection.user.permissions.get(name)
         if permissions is None:
             raise NotAllowed(f"access to vhost '{name}' refused for user '{connection.user.name}'")
+        self._check_limits(connection.user, vhost)
         connection.vhost, connection.permissions = vhost, permissions
         self._send(ConnectionOpenOk())
         return True
+
+    def _check_limits(self, user: User, vhost: "VirtualHost") -> None:
+        connections = [each for each in self._connection.broker.connections if each.is_open]
+        limit = vhost.limit("max-connections")
+        if limit is not None and sum(each.vhost is vhost for each in connections) >= limit:
+            raise NotAllowed(
+                f"access to vhost '{vhost.name}' refused for user '{user.name}':"
+                f" connection limit ({limit}) is reached"
+            )
+        limit = user.limit("max-connections")
+        if limit is not None and sum(each.user is user for each in connections) >= limit:
+            raise NotAllowed(
+                f"connection refused for user '{user.name}':"
+                f" user connection limit ({limit}) is reached"
+            )
 
     _handlers: ClassVar[dict[tuple[_State, type[Method]], Callable[["Handshake", Any], bool]]] = {
         (_State.START_OK, ConnectionStartOk): _start_ok,

@@ -36,11 +36,11 @@ from .assembly import ContentAssembly
 from .confirms import Confirms
 from .intake import owners_of
 from .message import Message
+from .permissions import Right
 from .property_kinds import PERSISTENT, SPECIAL
 from .queue import Queue
 from .special import apply_special_properties
 from .transaction import Transaction
-from .users import Right
 
 if TYPE_CHECKING:
     from .channel import Channel
@@ -294,6 +294,8 @@ class Publisher:
         if bits & IMMEDIATE:
             raise NotSupported("immediate=true")
         exchange = self._exchanges.get(exchange_name) or self._find_exchange(exchange_name)
+        if exchange.type == "topic":
+            connection.permissions.check_topic(Right.WRITE, exchange_name, routing_key)
         route = Route(address, exchange, routing_key, bool(bits & MANDATORY))
         self._find_queues(route)
         if len(self._routes) >= _ROUTES_MAX:

@@ -38,7 +38,7 @@ from ..amqp.methods import (
 )
 from . import commands
 from .channel import Channel
-from .handshake import ACCEPTED_HEADERS, Handshake, HandshakeFailed
+from .handshake import ACCEPTED_HEADERS, Handshake, HandshakeFailed, Verification
 from .log import fields
 
 if TYPE_CHECKING:
@@ -89,6 +89,9 @@ class Receiver:
 
     def receive(self, connection: "Connection", data: bytes) -> None:
         """Handle every complete frame in what has come; keep the rest for the next time."""
+        if connection.verification is not None:
+            self._rest += data
+            return
         rest = self._rest
         if rest and not connection.held and len(rest) + len(data) > LARGE_BYTES:
             missing = _missing_bytes(rest)
@@ -165,8 +168,21 @@ class Receiver:
                     self._handshake = None
                     connection.opened()
                     return False
+                if connection.verification is not None:
+                    return True
             elif kind != HEARTBEAT:
                 raise HandshakeFailed("unexpected frame in the handshake")
+
+    def verified(
+        self, connection: "Connection", verification: Verification, accepted: bool
+    ) -> None:
+        """Go on with the handshake after a password has been checked."""
+        if connection.state is State.HANDSHAKE and self._handshake is not None:
+            try:
+                self._handshake.verified(verification, accepted)
+            except Exception as error:
+                connection.fail(error)
+        self.receive(connection, b"")
 
     def _receive_closing(self, connection: "Connection", data: bytes) -> bool:
         """After connection.close: nothing matters any more but close and close-ok."""
@@ -272,6 +288,7 @@ class Receiver:
                 f" negotiated channel_max ({connection.channel_max})",
                 at=(0, 0),
             )
+        connection.check_channel_limit()
         channel = connection.channels[number] = Channel(connection, number)
         channel.send(ChannelOpenOk())
 

@@ -40,6 +40,8 @@ ALARM_WATCH_S = 0.5
 UNWRITTEN_MAX_BYTES = 32 << 20
 LAZY_MAX_BYTES = 1 << 20
 COMMIT_DELAY_S = 0.1
+PASSWORD_CHECKS = 2
+"""How many passwords are checked at the same time."""
 
 
 async def serve(configuration: Configuration, *, ready: Callable[[str, int], None]) -> None:
@@ -150,6 +152,7 @@ class Server:
         self._disk_is_full = False
         self.failure: JournalError | None = None
         """Why the broker had to stop, if the journal was the reason."""
+        self.password_checks = trio.CapacityLimiter(PASSWORD_CHECKS)
         self._go_on = trio.Event()
         self._sleep = trio.CancelScope()
         self._work = trio.Event()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import trio
 
 from .connection import Connection
+from .handshake import Verification
 from .log import fields
 
 if TYPE_CHECKING:
@@ -81,6 +82,8 @@ class SocketTransport:
             server.begin_turn()
             connection.receive(data)
             server.end_turn()
+            if connection.verification is not None:
+                await self._verify(connection.verification)
             filled = len(data) == size
             size = LARGE_READ_BYTES if connection.lacks_bytes > READ_BYTES // 2 else READ_BYTES
             if self._must_wait():
@@ -91,6 +94,17 @@ class SocketTransport:
                 await trio.lowlevel.checkpoint()
             else:
                 await trio.lowlevel.wait_readable(sock)
+
+    async def _verify(self, verification: Verification) -> None:
+        """Check a password in a thread, so few at a time that others go on."""
+        accepted = await trio.to_thread.run_sync(
+            verification.password_hash.accepts,
+            verification.password,
+            limiter=self._server.password_checks,
+        )
+        self._server.begin_turn()
+        self.connection.verified(accepted)
+        self._server.end_turn()
 
     def _must_wait(self) -> bool:
         """Whether nothing must be read now: an alarm holds, a reply waits for the disk, the disk

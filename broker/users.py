@@ -1,93 +1,142 @@
-"""Users, their passwords, and what each may do in a vhost.
-
-Permissions are RabbitMQ's (https://www.rabbitmq.com/docs/access-control#authorisation): three
-regular expressions per user and vhost, searched for anywhere in a resource's name; the empty one
-matches nothing.
-"""
+"""Users: their passwords, tags, limits, and their permissions by vhost."""
 
 import hmac
-import re
 from collections.abc import Iterable, Mapping
-from enum import Enum
+from typing import Any
 
-from ..amqp.errors import AccessRefused
+import msgspec
 
-_DECISIONS_MAX = 4096
+from .passwords import PasswordHash
+from .permissions import Patterns, Permissions, TopicPatterns
 
-
-class Right(Enum):
-    """What a permission is asked for."""
-
-    CONFIGURE = 0
-    WRITE = 1
-    READ = 2
-
-
-class Permissions:
-    """A user's rights in one vhost. Decisions are remembered, so that asking again costs a dict
-    look-up.
-    """
-
-    __slots__ = ("_decisions", "_patterns", "_user", "_vhost")
-
-    def __init__(self, user: str, vhost: str, configure: str, write: str, read: str):
-        self._user = user
-        self._vhost = vhost
-        self._patterns = tuple(
-            re.compile(pattern) if pattern else None for pattern in (configure, write, read)
-        )
-        self._decisions: dict[tuple[Right, str], bool] = {}
-
-    def check_any(self, kind: str, name: str) -> None:
-        """Refuse unless at least one right is granted. Raises AccessRefused."""
-        for right in (Right.CONFIGURE, Right.WRITE):
-            try:
-                return self.check(right, kind, name)
-            except AccessRefused:
-                continue
-        return self.check(Right.READ, kind, name)
-
-    def check(self, right: Right, kind: str, name: str) -> None:
-        """Refuse unless granted; `kind` is 'queue' or 'exchange'. Raises AccessRefused."""
-        name = name or "amq.default"
-        granted = self._decisions.get((right, name))
-        if granted is None:
-            pattern = self._patterns[right.value]
-            granted = pattern is not None and pattern.search(name) is not None
-            if len(self._decisions) >= _DECISIONS_MAX:
-                self._decisions.clear()
-            self._decisions[right, name] = granted
-        if not granted:
-            raise AccessRefused(
-                f"access to {kind} '{name}' in vhost '{self._vhost}'"
-                f" refused for user '{self._user}'"
-            )
+LIMITS = ("max-connections", "max-channels")
+"""The names of the limits that a user may have."""
 
 
 class User:
-    """Somebody who may log in."""
+    """Somebody who may log in.
 
-    __slots__ = ("_password", "loopback_only", "name", "permissions", "tags")
+    The password is either known, when it stands in the configuration file, or a hash of it is; with
+    neither nobody can log in under that name.
+    """
+
+    __slots__ = (
+        "_known_digest",
+        "_password",
+        "limits",
+        "loopback_only",
+        "name",
+        "password_hash",
+        "permissions",
+        "tags",
+    )
 
     def __init__(
         self,
         name: str,
-        password: str,
         *,
+        password: str | None = None,
+        password_hash: PasswordHash | None = None,
         tags: Iterable[str] = (),
         loopback_only: bool = False,
-        permissions: Mapping[str, tuple[str, str, str]] | None = None,
+        permissions: Mapping[str, Patterns] | None = None,
+        topic_permissions: Mapping[str, Mapping[str, TopicPatterns]] | None = None,
+        limits: Mapping[str, int] | None = None,
     ):
-        """`permissions` maps a vhost's name to its configure, write and read patterns."""
+        """`permissions` and `topic_permissions` are by vhost, the latter then by exchange."""
         self.name = name
-        self._password = password.encode()
+        self._password = None if password is None else password.encode()
+        self.password_hash = password_hash
+        self._known_digest = b""
         self.tags = frozenset(tags)
         self.loopback_only = loopback_only
+        self.limits = dict(limits or {})
         self.permissions = {
-            vhost: Permissions(name, vhost, *patterns)
+            vhost: Permissions(name, vhost, patterns)
             for vhost, patterns in (permissions or {}).items()
         }
+        for vhost, topics in (topic_permissions or {}).items():
+            self.permissions.setdefault(vhost, Permissions(name, vhost)).set_topics(topics)
 
-    def accepts(self, password: bytes) -> bool:
-        """Whether that is the password, compared in constant time."""
-        return hmac.compare_digest(self._password, password)
+    def limit(self, name: str) -> int | None:
+        """The limit of that name, if there is one."""
+        limit = self.limits.get(name, -1)
+        return limit if limit >= 0 else None
+
+    @property
+    def is_configured(self) -> bool:
+        """Whether it stands in the configuration file, with its password."""
+        return self._password is not None
+
+    def accepts(self, password: bytes, key: bytes) -> bool | None:
+        """Whether that is the password; None if it takes long to find out: then ask
+        `password_hash`, and `remember` the password if it was right.
+
+        `key` is secret and the same in all calls, so that no password is kept in memory as it is.
+        """
+        if self._password is not None:
+            return hmac.compare_digest(self._password, password)
+        if self.password_hash is None:
+            return False
+        if not self.password_hash.is_slow:
+            return self.password_hash.accepts(password)
+        if self._known_digest and hmac.compare_digest(self._known_digest, _digest(key, password)):
+            return True
+        return None
+
+    def remember(self, password: bytes, key: bytes) -> None:
+        """This password was right: it will be accepted at once from now on."""
+        self._known_digest = _digest(key, password)
+
+    def set_hash(self, password_hash: PasswordHash | None) -> None:
+        """Have another password, or none."""
+        self._password = None
+        self.password_hash = password_hash
+        self._known_digest = b""
+
+    def may_enter(self, vhost: str) -> bool:
+        """Whether it has permissions in that vhost, if only empty ones."""
+        return vhost in self.permissions
+
+    @property
+    def value(self) -> dict[str, Any]:
+        """All there is to know, for the journal."""
+        hashed = self.password_hash
+        return {
+            "hashing_algorithm": None if hashed is None else hashed.algorithm,
+            "password_hash": None if hashed is None else hashed.encoded,
+            "tags": sorted(self.tags),
+            "loopback_only": self.loopback_only,
+            "permissions": {
+                vhost: msgspec.to_builtins(each.patterns)
+                for vhost, each in self.permissions.items()
+            },
+            "topic_permissions": {
+                vhost: msgspec.to_builtins(each.topics)
+                for vhost, each in self.permissions.items()
+                if each.topics
+            },
+            "limits": self.limits,
+        }
+
+
+def restored_user(name: str, value: Mapping[str, Any]) -> User:
+    """The inverse of `User.value`."""
+    hashed = None
+    if value["hashing_algorithm"] is not None:
+        hashed = PasswordHash(value["hashing_algorithm"], value["password_hash"])
+    return User(
+        name,
+        password_hash=hashed,
+        tags=value["tags"],
+        loopback_only=value["loopback_only"],
+        permissions=msgspec.convert(value["permissions"], dict[str, Patterns]),
+        topic_permissions=msgspec.convert(
+            value["topic_permissions"], dict[str, dict[str, TopicPatterns]]
+        ),
+        limits=value["limits"],
+    )
+
+
+def _digest(key: bytes, password: bytes) -> bytes:
+    return hmac.digest(key, password, "sha256")

@@ -5,9 +5,9 @@ embedding code later. Operations check everything that does not depend on who as
 errors with RabbitMQ's texts.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..amqp.errors import (
     AccessRefused,
@@ -54,6 +54,7 @@ _PREDECLARED = {
     "amq.match": "headers",
     TRACE_EXCHANGE: "topic",
 }
+VHOST_LIMITS = ("max-connections", "max-queues")
 _ON_DEFAULT_EXCHANGE = "operation not permitted on the default exchange"
 
 # Words for which RabbitMQ says "invalid" rather than "unknown" type, because it knows them
@@ -74,14 +75,18 @@ class VirtualHost:
         "_store",
         "_timers",
         "ack_timeouts",
+        "default_queue_type",
+        "description",
         "epoch",
         "exchanges",
         "firehose",
+        "limits",
         "name",
         "policies",
         "queues",
         "reply_queues",
         "rules",
+        "tags",
     )
 
     def __init__(
@@ -108,6 +113,12 @@ class VirtualHost:
         self._definitions = definitions
         self._store = store
         self._random_below = random_below
+        self.description = ""
+        self.tags: tuple[str, ...] = ()
+        self.default_queue_type: str | None = None
+        """What a queue is that is declared without x-queue-type; None for classic."""
+        self.limits: dict[str, int] = {}
+        """By their names (see `VHOST_LIMITS`); a negative one is none."""
         self.policies = Policies(name, definitions, self.apply_policies)
         self.queues: dict[str, Queue] = {}
         self.reply_queues: dict[str, Queue] = {}
@@ -119,6 +130,30 @@ class VirtualHost:
             self.exchanges[exchange] = EXCHANGE_TYPES[kind](
                 name, exchange, durable=True, internal=internal
             )
+
+    @property
+    def value(self) -> dict[str, Any]:
+        """What is set for it, for the journal."""
+        return {
+            "description": self.description,
+            "tags": self.tags,
+            "default_queue_type": self.default_queue_type,
+            "limits": self.limits,
+            "tracing": self.tracing,
+        }
+
+    def restore(self, value: Mapping[str, Any]) -> None:
+        """Have set again what `value` gave."""
+        self.description = value["description"]
+        self.tags = tuple(value["tags"])
+        self.default_queue_type = value["default_queue_type"]
+        self.limits = dict(value["limits"])
+        self.tracing = value["tracing"]
+
+    def limit(self, name: str) -> int | None:
+        """The limit of that name, if there is one."""
+        limit = self.limits.get(name, -1)
+        return limit if limit >= 0 else None
 
     def _routes_changed(self) -> None:
         self.epoch += 1
@@ -349,6 +384,12 @@ class VirtualHost:
                 exclusive=owner is not None,
                 auto_delete=auto_delete,
                 generated=generated,
+            )
+        limit = self.limit("max-queues")
+        if limit is not None and len(self.queues) >= limit:
+            raise PreconditionFailed(
+                f"cannot declare queue '{name}': queue limit in vhost '{self.name}' ({limit})"
+                " is reached"
             )
         number = self._definitions.next_queue_number()
         queue = self._add_queue(name, number, durable, auto_delete, owner, arguments)

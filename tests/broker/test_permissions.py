@@ -6,9 +6,9 @@ from fake_client import FakeClient, FakeServer, message
 from leveret.amqp.errors import AccessRefused
 from leveret.broker.configuration import GUEST, Configuration, User
 from leveret.broker.configuration import Permissions as ConfiguredPermissions
-from leveret.broker.users import Permissions, Right
+from leveret.broker.permissions import Patterns, Permissions, Right
 
-Patterns = tuple[str, str, str]
+Three = tuple[str, str, str]
 
 
 def server_with(configure: str, write: str, read: str) -> FakeServer:
@@ -30,7 +30,7 @@ def refusal(kind: str, name: str) -> str:
 # --- which right is needed for what -----------------------------------------------------------
 
 NONE = ("", "", "")
-CASES: list[tuple[Frame, Patterns, tuple[str, str]]] = [
+CASES: list[tuple[Frame, Three, tuple[str, str]]] = [
     (Queue.Declare(queue="q"), ("^q$", "", ""), ("queue", "q")),
     (Queue.Declare(queue="new"), ("^new$", "", ""), ("queue", "new")),
     (
@@ -72,7 +72,7 @@ CASES: list[tuple[Frame, Patterns, tuple[str, str]]] = [
 
 
 @pytest.mark.parametrize(("call", "needed", "resource"), CASES)
-def test_no_more_is_needed(call: Frame, needed: Patterns, resource: tuple[str, str]) -> None:
+def test_no_more_is_needed(call: Frame, needed: Three, resource: tuple[str, str]) -> None:
     client = server_with(*needed).connect("shop", "pw")
     client.send(call)
     (answer,) = client.received()
@@ -80,7 +80,7 @@ def test_no_more_is_needed(call: Frame, needed: Patterns, resource: tuple[str, s
 
 
 @pytest.mark.parametrize(("call", "needed", "resource"), [case for case in CASES if any(case[1])])
-def test_no_less_will_do(call: Frame, needed: Patterns, resource: tuple[str, str]) -> None:
+def test_no_less_will_do(call: Frame, needed: Three, resource: tuple[str, str]) -> None:
     client = server_with(*NONE).connect("shop", "pw")
     client.send(call)
     class_id, method_id = call.index >> 16, call.index & 0xFFFF
@@ -150,7 +150,7 @@ def test_rights_are_asked_for_before_anything_is_looked_for() -> None:
 def test_patterns_are_searched_for_anywhere(
     pattern: str, granted: list[str], refused: list[str]
 ) -> None:
-    permissions = Permissions("shop", "/", pattern, "", "")
+    permissions = Permissions("shop", "/", Patterns(pattern, "", ""))
     for _ in range(2):
         for name in granted:
             permissions.check(Right.CONFIGURE, "queue", name)

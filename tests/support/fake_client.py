@@ -179,6 +179,10 @@ class FakeClient:
         """Send bytes."""
         self.connection.receive(data)
         self.server.end_turn()
+        verification = self.connection.verification
+        if verification is not None:
+            self.connection.verified(verification.password_hash.accepts(verification.password))
+            self.server.end_turn()
 
     def send(self, *calls: Sendable, channel: int = 1) -> None:
         """Send methods (or other frames) in one go."""

@@ -1,0 +1,130 @@
+"""What a user may do in a vhost.
+
+Permissions are RabbitMQ's (https://www.rabbitmq.com/docs/access-control#authorisation): three
+regular expressions per user and vhost, searched for anywhere in a resource's name; the empty one
+matches nothing. Topic permissions are about routing keys of single topic exchanges besides; where
+there are none for an exchange, any key will do.
+"""
+
+import re
+from collections.abc import Mapping
+from enum import Enum
+
+import msgspec
+
+from ..amqp.errors import AccessRefused
+from .policy import regular_expression
+
+_DECISIONS_MAX = 4096
+
+
+class Right(Enum):
+    """What a permission is asked for."""
+
+    CONFIGURE = 0
+    WRITE = 1
+    READ = 2
+
+
+class Patterns(msgspec.Struct, frozen=True):
+    """The regular expressions of a permission."""
+
+    configure: str
+    write: str
+    read: str
+
+
+class TopicPatterns(msgspec.Struct, frozen=True):
+    """Those of a topic permission; `{username}` and `{vhost}` stand for what they say."""
+
+    write: str
+    read: str
+
+
+NOTHING = Patterns("", "", "")
+
+
+class Permissions:
+    """A user's rights in one vhost. Decisions are remembered, so that asking again costs a dict
+    look-up. What changes holds for connections that are open, too.
+    """
+
+    __slots__ = (
+        "_compiled",
+        "_decisions",
+        "_topic_compiled",
+        "_user",
+        "_vhost",
+        "patterns",
+        "topics",
+    )
+
+    def __init__(self, user: str, vhost: str, patterns: Patterns = NOTHING):
+        self._user = user
+        self._vhost = vhost
+        self._decisions: dict[tuple[Right, str], bool] = {}
+        self.topics: dict[str, TopicPatterns] = {}
+        self._topic_compiled: dict[tuple[str, Right], re.Pattern[str] | None] = {}
+        self.set(patterns)
+
+    def set(self, patterns: Patterns) -> None:
+        """Have these rights from now on."""
+        self.patterns = patterns
+        self._compiled = tuple(
+            _compiled(pattern) for pattern in (patterns.configure, patterns.write, patterns.read)
+        )
+        self._decisions.clear()
+
+    def set_topics(self, topics: Mapping[str, TopicPatterns]) -> None:
+        """Have these topic permissions, by the names of their exchanges, from now on."""
+        self.topics = dict(topics)
+        self._topic_compiled = {
+            (exchange, right): _compiled(self._expanded(pattern))
+            for exchange, patterns in topics.items()
+            for right, pattern in ((Right.WRITE, patterns.write), (Right.READ, patterns.read))
+        }
+
+    def _expanded(self, pattern: str) -> str:
+        return pattern.replace("{username}", self._user).replace("{vhost}", self._vhost)
+
+    def check_any(self, kind: str, name: str) -> None:
+        """Refuse unless at least one right is granted. Raises AccessRefused."""
+        for right in (Right.CONFIGURE, Right.WRITE):
+            try:
+                return self.check(right, kind, name)
+            except AccessRefused:
+                continue
+        return self.check(Right.READ, kind, name)
+
+    def check(self, right: Right, kind: str, name: str) -> None:
+        """Refuse unless granted; `kind` is 'queue' or 'exchange'. Raises AccessRefused."""
+        name = name or "amq.default"
+        granted = self._decisions.get((right, name))
+        if granted is None:
+            pattern = self._compiled[right.value]
+            granted = pattern is not None and pattern.search(name) is not None
+            if len(self._decisions) >= _DECISIONS_MAX:
+                self._decisions.clear()
+            self._decisions[right, name] = granted
+        if not granted:
+            raise AccessRefused(
+                f"access to {kind} '{name}' in vhost '{self._vhost}'"
+                f" refused for user '{self._user}'"
+            )
+
+    def check_topic(self, right: Right, exchange: str, routing_key: str) -> None:
+        """Refuse a routing key, to publish with or to bind with, that the user's topic permissions
+        for a topic exchange do not cover. Raises AccessRefused.
+        """
+        if exchange not in self.topics:
+            return
+        pattern = self._topic_compiled[exchange, right]
+        if pattern is None or pattern.search(routing_key) is None:
+            raise AccessRefused(
+                f"access to topic '{routing_key}' in exchange '{exchange}'"
+                f" in vhost '{self._vhost}' refused for user '{self._user}'"
+            )
+
+
+def _compiled(pattern: str) -> "re.Pattern[str] | None":
+    return regular_expression(pattern) if pattern else None
