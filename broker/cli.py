@@ -62,6 +62,11 @@ def cli() -> None:
     help="Where durable queues and messages are kept [default: $LEVERET_DATA_DIR, else the"
     " platform's place for such data].",
 )
+@click.option(
+    "--definitions",
+    metavar="FILE",
+    help="Load users, vhosts, queues and so on from a file like RabbitMQ's definitions.json.",
+)
 @click.option("--in-memory", is_flag=True, help="Keep nothing on disk.")
 @click.option(
     "--emulate",
@@ -75,6 +80,7 @@ def serve(
     port: int | None,
     file: Path | None,
     data_dir: str | None,
+    definitions: str | None,
     in_memory: bool,
     emulate: EmulatedVersion | None,
     log_level: Level | None,
@@ -90,6 +96,7 @@ def serve(
             log_level=log_level,
             log_format=log_format,
             data_dir=data_dir,
+            definitions=definitions,
             in_memory=in_memory,
             emulate=emulate,
         )
@@ -125,6 +132,7 @@ def _run(configuration: "Configuration") -> None:
 
     from ..storage.errors import JournalError
     from . import log
+    from .configuration import ConfigurationError
     from .server import serve as serve_clients
 
     log.configure(configuration.log.level, configuration.log.format)
@@ -136,7 +144,7 @@ def _run(configuration: "Configuration") -> None:
 
     try:
         trio.run(partial(serve_clients, configuration, ready=ready))
-    except JournalError as error:
+    except (ConfigurationError, JournalError) as error:
         raise click.ClickException(str(error)) from error
     except (OSError, UnicodeError) as error:
         if ready_at:

@@ -155,6 +155,8 @@ class Configuration(Struct, frozen=True, forbid_unknown_fields=True):
     connection: Connection = Connection()
     storage: Storage = Storage()
     log: Log = Log()
+    definitions: str | None = None
+    """A file in the format of RabbitMQ's definitions.json, loaded at each start."""
     shutdown_timeout_s: Seconds = 5.0
     """How long a stopping broker waits for its clients to answer connection.close."""
 
@@ -171,6 +173,7 @@ class Configuration(Struct, frozen=True, forbid_unknown_fields=True):
     def override(
         self,
         *,
+        definitions: str | None = None,
         emulate: EmulatedVersion | None = None,
         host: str | None = None,
         port: int | None = None,
@@ -198,6 +201,7 @@ class Configuration(Struct, frozen=True, forbid_unknown_fields=True):
         )
         overridden = msgspec.structs.replace(
             self,
+            definitions=self.definitions if definitions is None else definitions,
             emulate=self.emulate if emulate is None else emulate,
             listen=listen,
             log=log,

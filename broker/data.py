@@ -9,12 +9,16 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..storage.disk import RealDisk
 from ..storage.journal import Journal
 from ..storage.opening import Recovered, open_journal
-from .configuration import Storage
+from .configuration import ConfigurationError, Storage
 from .log import fields
+
+if TYPE_CHECKING:
+    from .broker import Broker
 
 log = logging.getLogger("leveret.journal")
 
@@ -81,6 +85,20 @@ class _Progress:
         if now - self._said >= _PROGRESS_S:
             self._said = now
             log.info("recovering", extra=fields(read_bytes=done, of_bytes=total))
+
+
+def load_definitions(broker: "Broker", path: str) -> None:
+    """Set what a definitions file says. Raises ConfigurationError."""
+    from .definitions_file import InvalidDefinitions, read_definitions
+    from .definitions_transfer import import_definitions
+
+    try:
+        import_definitions(broker, read_definitions(Path(path).read_bytes()))
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from error
+    except InvalidDefinitions as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+    log.info("definitions loaded", extra=fields(file=path))
 
 
 def memory_budget_bytes(storage: Storage) -> int:

@@ -24,8 +24,8 @@ from ..storage.opening import Recovered
 from .alarms import Alarm
 from .broker import Broker
 from .committer import Committer
-from .configuration import Configuration
-from .data import memory_budget_bytes, open_data
+from .configuration import Configuration, ConfigurationError
+from .data import load_definitions, memory_budget_bytes, open_data
 from .log import fields
 from .queue import Queue
 from .transport import SocketTransport
@@ -48,7 +48,8 @@ async def serve(configuration: Configuration, *, ready: Callable[[str, int], Non
     """Run a broker until SIGTERM or SIGINT, then close its connections and return.
 
     A second signal ends the wait for their answers. `ready` is called with host and port once
-    clients can connect. Raises OSError if it can't listen.
+    clients can connect. Raises OSError if it can't listen, JournalError, and ConfigurationError if
+    the definitions can't be loaded.
     """
     listen = configuration.listen
     # First, for a journal may take long to read: an address in use is known at once.
@@ -61,16 +62,11 @@ async def serve(configuration: Configuration, *, ready: Callable[[str, int], Non
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async with trio.open_nursery() as nursery:
                 server = Server(configuration, nursery, journal, recovered)
-                server.start(listeners)
-                _tune_garbage_collection()
-                ready(listen.host, listeners[0].socket.getsockname()[1])
-                async for number in signals:
-                    log.info("stopping", extra=fields(signal=signal.Signals(number).name))
-                    break
-                for listener in listeners:
-                    await listener.aclose()
-                nursery.start_soon(_wait_no_longer, signals, nursery.cancel_scope)
-                await server.close_connections()
+                if server.load_definitions():
+                    server.start(listeners)
+                    _tune_garbage_collection()
+                    ready(listen.host, listeners[0].socket.getsockname()[1])
+                    await _stop_at_signal(server, listeners, signals)
                 nursery.cancel_scope.cancel()
         if server.failure is not None:
             raise server.failure
@@ -93,6 +89,18 @@ async def open_listeners(host: str, port: int) -> list[trio.SocketListener]:
             listener.socket.close()
         listeners = await trio.open_tcp_listeners(port, host=host)
     return listeners
+
+
+async def _stop_at_signal(
+    server: "Server", listeners: Iterable[trio.SocketListener], signals: AsyncIterator[int]
+) -> None:
+    async for number in signals:
+        log.info("stopping", extra=fields(signal=signal.Signals(number).name))
+        break
+    for listener in listeners:
+        await listener.aclose()
+    server.nursery.start_soon(_wait_no_longer, signals, server.nursery.cancel_scope)
+    await server.close_connections()
 
 
 async def _wait_no_longer(signals: AsyncIterator[int], stopping: trio.CancelScope) -> None:
@@ -150,8 +158,8 @@ class Server:
         self._published_bytes = 0
         """What had been published when the journal was last written."""
         self._disk_is_full = False
-        self.failure: JournalError | None = None
-        """Why the broker had to stop, if the journal was the reason."""
+        self.failure: JournalError | ConfigurationError | None = None
+        """Why the broker had to stop, unless it was told to."""
         self.password_checks = trio.CapacityLimiter(PASSWORD_CHECKS)
         self._go_on = trio.Event()
         self._sleep = trio.CancelScope()
@@ -160,6 +168,21 @@ class Server:
         """Dirty queues that wait for the pump."""
         self._stopping = False
         self._gone = trio.Event()
+
+    def load_definitions(self) -> bool:
+        """Load the file with definitions, if there is one; False, and `failure`, if it is no
+        good.
+        """
+        path = self._configuration.definitions
+        if path is None:
+            return True
+        self.begin_turn()
+        try:
+            load_definitions(self.broker, path)
+        except ConfigurationError as error:
+            self.failure = error
+        self.end_turn()
+        return self.failure is None
 
     def start(self, listeners: Iterable[trio.SocketListener]) -> None:
         """Start the tasks that take connections and keep the broker going."""

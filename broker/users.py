@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from .passwords import PasswordHash
+from .passwords import SHA256, PasswordHash, hashed
 from .permissions import Patterns, Permissions, TopicPatterns
 
 LIMITS = ("max-connections", "max-channels")
@@ -87,6 +87,14 @@ class User:
     def remember(self, password: bytes, key: bytes) -> None:
         """This password was right: it will be accepted at once from now on."""
         self._known_digest = _digest(key, password)
+
+    def exported_hash(self, random: bytes) -> PasswordHash | None:
+        """A hash of the password to take elsewhere; with `random` one is made that RabbitMQ knows,
+        if the password is known.
+        """
+        if self._password is not None:
+            return hashed(self._password, random, SHA256)
+        return self.password_hash
 
     def set_hash(self, password_hash: PasswordHash | None) -> None:
         """Have another password, or none."""

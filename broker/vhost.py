@@ -17,7 +17,7 @@ from ..amqp.errors import (
     PreconditionFailed,
     ResourceLocked,
 )
-from ..amqp.fields import Table
+from ..amqp.fields import Field, Table
 from .binding import Binding
 from .deduplication_exchange import DeduplicationExchange
 from .delay_line import DelayLine
@@ -364,6 +364,8 @@ class VirtualHost:
         `owner` is the connection of an exclusive queue, `generated` says that leveret made up the
         name. Raises AccessRefused, ResourceLocked, PreconditionFailed, InternalError.
         """
+        if self.default_queue_type is not None and "x-queue-type" not in arguments:
+            arguments = self._with_default_type(arguments, durable, auto_delete, owner)
         if name.startswith("amq.") and not generated:
             raise AccessRefused(f"queue name '{name}' contains reserved prefix 'amq.*'")
         current = self.queues.get(name)
@@ -395,6 +397,15 @@ class VirtualHost:
         queue = self._add_queue(name, number, durable, auto_delete, owner, arguments)
         self._definitions.add_queue(queue)
         return queue
+
+    def _with_default_type(
+        self, arguments: Table, durable: bool, auto_delete: bool, owner: "Connection | None"
+    ) -> Table:
+        """The default type goes to queues that may be of it."""
+        assert self.default_queue_type is not None
+        if not durable or auto_delete or owner is not None:
+            return arguments
+        return {**arguments, "x-queue-type": Field("S", self.default_queue_type.encode())}
 
     def restore_queue(self, name: str, number: int, auto_delete: bool, arguments: Table) -> Queue:
         """Set a durable queue up again as it was; its messages are added by whoever knows them."""
@@ -452,6 +463,15 @@ class VirtualHost:
             consumer.channel.cancelled_by_broker(consumer)
         self.epoch += 1
         return count
+
+    def clear(self) -> None:
+        """Delete all that is in it, the vhost itself being about to go."""
+        for queue in list(self.queues.values()):
+            self.delete_queue(queue)
+        for exchange in list(self.exchanges.values()):
+            if exchange.name not in ("", *_PREDECLARED):
+                self._remove_exchanges([exchange])
+        self.policies.clear()
 
     def add_reply_queue(self, name: str) -> Queue:
         """Create a queue for direct replies; it is reached by its name alone."""
