@@ -9,7 +9,16 @@ import struct
 from collections.abc import Mapping
 
 from .errors import FrameError
-from .fields import MalformedField, Table, check_field, check_table, decode_table
+from .fields import (
+    Field,
+    MalformedField,
+    Table,
+    check_field,
+    check_table,
+    decode_table,
+    encode_field,
+)
+from .methods import shortstr
 
 BASIC_CLASS = 60
 
@@ -137,6 +146,16 @@ class Properties:
             for entry, start, end in header_entries(self.raw, span[0])
             if entry != name
         )
+        return self.replaced({HEADERS: struct.pack(">I", len(content)) + content})
+
+    def with_header(self, name: str, field: Field) -> bytes:
+        """The raw properties with one entry of the headers set, as the first one."""
+        raw = self.raw
+        others = Properties(self.without_header(name)) if name.encode() in raw else self
+        span = others.spans.get(HEADERS)
+        content = shortstr(name) + encode_field(field)
+        if span is not None:
+            content += others.raw[span[0] + 4 : span[1]]
         return self.replaced({HEADERS: struct.pack(">I", len(content)) + content})
 
 

@@ -80,8 +80,15 @@ class Backlog:
 
     def first(self, count: int) -> "array[int]":
         """The first messages, at most `count`."""
-        found, at = array("Q"), self._at
+        return self.part(0, count)
+
+    def part(self, start: int, count: int) -> "array[int]":
+        """Messages from the one at `start` on, counted from the front, at most `count`."""
+        found, at = array("Q"), self._at + start
         for block in self._blocks:
+            if at >= len(block.offsets):
+                at -= len(block.offsets)
+                continue
             base = block.base
             wanted = count - len(found)
             found.extend(base + offset for offset in islice(block.offsets, at, at + wanted))

@@ -22,6 +22,7 @@ from ..amqp.methods import (
 from .channel import Channel
 from .consumer import Consumer
 from .permissions import Right
+from .policy import STREAM
 from .property_kinds import DIRECT_REPLY_TO
 from .queue import Queue
 from .queue_arguments import check_ack_timeout_argument
@@ -123,11 +124,11 @@ def _check_consume_arguments(queue: Queue, arguments: Table) -> None:
             f"invalid arg 'x-consumer-timeout' for {queue!r}:"
             f' "expected integer, got {timeout.type_name}"'
         )
-    for name in _STREAM_ARGUMENTS:
+    kind = queue_type(queue.arguments)
+    for name in ("x-priority",) if kind == STREAM else _STREAM_ARGUMENTS:
         if name in arguments:
             raise PreconditionFailed(
-                f"invalid arg '{name}' for {queue!r}"
-                f" of queue type rabbit_{queue_type(queue.arguments)}_queue"
+                f"invalid arg '{name}' for {queue!r} of queue type rabbit_{kind}_queue"
             )
 
 

@@ -225,8 +225,9 @@ def queue_purge(channel: Channel, call: QueuePurge) -> None:
     """queue.purge: drop what is ready; what is delivered and unsettled stays."""
     name = channel.queue_name(call.queue)
     channel.connection.permissions.check(Right.READ, "queue", name)
-    count = channel.connection.vhost.queue(name, channel.connection).purge()
-    _answer(channel, call.nowait, QueuePurgeOk(count))
+    queue = channel.connection.vhost.queue(name, channel.connection)
+    queue.check_purge()
+    _answer(channel, call.nowait, QueuePurgeOk(queue.purge()))
 
 
 def queue_delete(channel: Channel, call: QueueDelete) -> None:

@@ -6,16 +6,17 @@ types. What is not durable, or depends on something that is not, is not written.
 
 import json
 from base64 import b64decode, b64encode
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..amqp.fields import Table, decode_table, encode_table
 from .delayed_exchange import DelayedExchange
 from .exchange import Exchange
 from .policy import Policy
 from .queue import Queue
+from .stream_queue import Segment, StreamQueue
 from .users import User, restored_user
 
 if TYPE_CHECKING:
@@ -25,8 +26,12 @@ if TYPE_CHECKING:
     from .vhost import VirtualHost
 
 _EXCHANGE, _QUEUE, _BINDING = "exchange", "queue", "binding"
+_SEGMENT = "segment"
 _POLICY, _OPERATOR_POLICY = "policy", "operator_policy"
 _VHOST, _USER = "vhost", "user"
+
+_Defined: TypeAlias = list[tuple[list[Any], dict[str, Any]]]
+"""Keys and values, parsed."""
 
 
 class Definitions:
@@ -90,21 +95,31 @@ class Definitions:
             self._undefine([_EXCHANGE, exchange.vhost_name, exchange.name])
 
     def add_queue(self, queue: Queue) -> None:
-        """A queue was declared."""
+        """A queue was declared, or what is written of it has changed."""
         if queue.durable:
-            self._define(
-                [_QUEUE, queue.vhost_name, queue.name],
-                {
-                    "number": queue.number,
-                    "auto_delete": queue.auto_delete,
-                    "arguments": _encoded(queue.arguments),
-                },
-            )
+            value: dict[str, Any] = {
+                "number": queue.number,
+                "auto_delete": queue.auto_delete,
+                "arguments": _encoded(queue.arguments),
+            }
+            if isinstance(queue, StreamQueue):
+                value["begins_at"] = queue.begins_at
+            self._define([_QUEUE, queue.vhost_name, queue.name], value)
 
     def remove_queue(self, queue: Queue) -> None:
         """A queue was deleted."""
         if queue.durable:
             self._undefine([_QUEUE, queue.vhost_name, queue.name])
+
+    def add_segment(self, stream: StreamQueue, segment: Segment) -> None:
+        """A segment of a stream is full."""
+        first_offset, end_offset, size_bytes = segment
+        key = [_SEGMENT, stream.vhost_name, stream.number, first_offset]
+        self._define(key, {"end": end_offset, "bytes": size_bytes})
+
+    def remove_segment(self, stream: StreamQueue, first_offset: int) -> None:
+        """A full segment is gone."""
+        self._undefine([_SEGMENT, stream.vhost_name, stream.number, first_offset])
 
     def add_binding(self, binding: "Binding") -> None:
         """A binding was made."""
@@ -144,12 +159,12 @@ class Definitions:
         """A policy was deleted."""
         self._undefine([_OPERATOR_POLICY if operator else _POLICY, vhost_name, name])
 
-    def _define(self, key: list[str], value: Mapping[str, Any]) -> None:
+    def _define(self, key: Sequence[str | int], value: Mapping[str, Any]) -> None:
         if self.journal is not None:
             self.journal.define(json.dumps(key).encode(), json.dumps(value).encode())
             self.position = self.journal.position
 
-    def _undefine(self, key: list[str]) -> None:
+    def _undefine(self, key: Sequence[str | int]) -> None:
         if self.journal is not None:
             self.journal.undefine(json.dumps(key).encode())
             self.position = self.journal.position
@@ -164,20 +179,8 @@ def restore(
     `vhosts` has every vhost that is named in the definitions (see `vhost_names`).
     """
     defined = list(_parsed(recovered.definitions))
-    for (kind, vhost, *rest), value in defined:
-        if kind == _VHOST:
-            vhosts[vhost].restore(value)
-        elif kind in (_POLICY, _OPERATOR_POLICY):
-            policy = Policy(
-                rest[0],
-                value["pattern"],
-                value["definition"],
-                value["priority"],
-                value["apply-to"],
-            )
-            vhosts[vhost].policies.restore(policy, operator=kind == _OPERATOR_POLICY)
-    for each in vhosts.values():
-        each.apply_policies()
+    _restore_policies(vhosts, defined)
+    segments = _segments(defined)
     for (kind, vhost, *rest), value in defined:
         if kind == _EXCHANGE:
             exchange = vhosts[vhost].restore_exchange(
@@ -194,6 +197,8 @@ def restore(
             queue = vhosts[vhost].restore_queue(
                 rest[0], value["number"], value["auto_delete"], _decoded(value["arguments"])
             )
+            if isinstance(queue, StreamQueue):
+                _restore_stream(queue, value["begins_at"], segments)
             _restore_messages(queue, recovered)
     definitions.forget_others(recovered)
     bindings = [each for each in defined if each[0][0] == _BINDING]
@@ -202,6 +207,42 @@ def restore(
         vhosts[vhost].restore_binding(
             source, destination_kind, destination, routing_key, _decoded(arguments)
         )
+
+
+def _restore_policies(vhosts: "dict[str, VirtualHost]", defined: _Defined) -> None:
+    """What is set for vhosts, and their policies."""
+    for (kind, vhost, *rest), value in defined:
+        if kind == _VHOST:
+            vhosts[vhost].restore(value)
+        elif kind in (_POLICY, _OPERATOR_POLICY):
+            policy = Policy(
+                rest[0],
+                value["pattern"],
+                value["definition"],
+                value["priority"],
+                value["apply-to"],
+            )
+            vhosts[vhost].policies.restore(policy, operator=kind == _OPERATOR_POLICY)
+    for each in vhosts.values():
+        each.apply_policies()
+
+
+def _restore_stream(
+    stream: StreamQueue, begins_at: list[int], segments: dict[int, list[Segment]]
+) -> None:
+    first_offset, first_id = begins_at
+    stream.begins_at = (first_offset, first_id)
+    stream.full_segments = segments.get(stream.number, [])
+
+
+def _segments(defined: _Defined) -> dict[int, list[Segment]]:
+    """The full segments of streams, by the number of the stream."""
+    found: dict[int, list[Segment]] = {}
+    for (kind, _, *rest), value in defined:
+        if kind == _SEGMENT:
+            number, first_offset = rest
+            found.setdefault(number, []).append((first_offset, value["end"], value["bytes"]))
+    return found
 
 
 def vhost_names(definitions: Mapping[bytes, bytes]) -> set[str]:
@@ -236,7 +277,7 @@ def _restore_messages(queue: Queue, recovered: "Recovered") -> None:
         queue.restore(ids, delivered if recovered.clean else range(ids[-1] + 1))
 
 
-def _parsed(definitions: Mapping[bytes, bytes]) -> Iterator[tuple[list[str], dict[str, Any]]]:
+def _parsed(definitions: Mapping[bytes, bytes]) -> Iterator[tuple[list[Any], dict[str, Any]]]:
     for key, value in definitions.items():
         yield json.loads(key), json.loads(value)
 

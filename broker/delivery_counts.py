@@ -11,8 +11,7 @@ import struct
 import msgspec
 
 from ..amqp.content import HEADERS, Properties
-from ..amqp.fields import Field, encode_field
-from ..amqp.methods import shortstr
+from ..amqp.fields import Field
 from .message import Message
 
 HEADER = "x-delivery-count"
@@ -21,12 +20,8 @@ _SIZE = struct.Struct(">I")
 
 def counted(message: Message, returns: int) -> Message:
     """A copy of the message that says that it has come back so many times."""
-    properties = Properties(_uncounted(message.properties))
-    span = properties.spans.get(HEADERS)
-    others = b"" if span is None else properties.raw[span[0] + _SIZE.size : span[1]]
-    content = shortstr(HEADER) + encode_field(Field("l", returns)) + others
     copy = msgspec.structs.replace(message, returns=returns)
-    copy.replace_properties(properties.replaced({HEADERS: _SIZE.pack(len(content)) + content}))
+    copy.replace_properties(message.properties.with_header(HEADER, Field("l", returns)))
     return copy
 
 

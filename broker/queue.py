@@ -235,6 +235,9 @@ class Queue(Line):
             mine = ids if self.durable else [each for each in ids if each >= FIRST_PAGED_ID]
             self.store.settle(self, mine)
 
+    def check_purge(self) -> None:
+        """Refuse to be purged for a client. Raises NotSupported."""
+
     def purge(self) -> int:
         """Drop all ready messages and tell how many there were."""
         self.catch_up()

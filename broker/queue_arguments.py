@@ -3,7 +3,7 @@ equal.
 
 Texts and order are RabbitMQ's (rabbit_amqqueue's argument checks). Arguments that RabbitMQ does not
 know are kept, never looked at and never compared. Those whose feature leveret does not have yet are
-checked like the rest and then refused, so that nobody relies on what is not there.
+refused, so that nobody relies on what is not there.
 """
 
 from collections.abc import Callable
@@ -12,10 +12,13 @@ from ..amqp.errors import PreconditionFailed
 from ..amqp.fields import INTEGER_TAGS, Field, Table, Value
 from .erlang_terms import erlang_term
 from .rules import Rules
+from .stream_offsets import interval_ms
 
 Check = Callable[[Field], None]
 SHORTSTR_MAX_BYTES = 255
 _DEDUPLICATION = "x-message-deduplication"
+SEGMENT_MAX_BYTES = 3_000_000_000
+FILTER_SIZES_BYTES = range(16, 256)
 
 
 class _Unacceptable(ValueError):
@@ -33,7 +36,9 @@ def check_queue_arguments(arguments: Table, resource: str) -> None:
             f"invalid type '{exchange.type_name}' for arg 'x-dead-letter-exchange' in {resource}"
         )
     _check_queue_type(arguments, resource)
-    for name, check in _CHECKS.items():
+    kind = _kind(arguments)
+    checks = _CHECKS_OF_STREAMS if kind == "stream" else _CHECKS
+    for name, check in checks.items():
         field = arguments.get(name)
         if field is None:
             continue
@@ -43,12 +48,13 @@ def check_queue_arguments(arguments: Table, resource: str) -> None:
                 raise _Unacceptable("routing_key_but_no_dlx_defined")
         except _Unacceptable as why:
             raise PreconditionFailed(f"invalid arg '{name}' for {resource}: {why}") from None
-    kind = arguments["x-queue-type"].text if "x-queue-type" in arguments else "classic"
     for name in _OF_OTHER_TYPES[kind]:
         if name in arguments:
             raise PreconditionFailed(
                 f"invalid arg '{name}' for {resource} of queue type rabbit_{kind}_queue"
             )
+    if kind == "stream":
+        _check_sizes_of_stream(arguments)
     _refuse_missing_features(arguments, resource)
 
 
@@ -76,7 +82,7 @@ def check_equivalent_arguments(current: Table, received: Table, resource: str) -
     """Refuse to redeclare a queue with other values of the known arguments. Raises
     PreconditionFailed.
     """
-    for name in _COMPARED:
+    for name in _COMPARED_OF_STREAMS if _kind(current) == "stream" else _COMPARED:
         if _comparable(name, current) != _comparable(name, received):
             raise PreconditionFailed(
                 f"inequivalent arg '{name}' for {resource}:"
@@ -102,6 +108,11 @@ def shown(field: Field) -> str:
 
 def _the_value(field: Field) -> str:
     return f"the value '{shown(field)}' of type '{field.type_name}'"
+
+
+def _kind(arguments: Table) -> str:
+    field = arguments.get("x-queue-type")
+    return "classic" if field is None else field.text
 
 
 def _comparable(name: str, arguments: Table) -> tuple[type, Value] | None:
@@ -185,6 +196,12 @@ def _leader_locator(field: Field) -> None:
         raise _Unacceptable("invalid_queue_locator_arg")
 
 
+def _max_age(field: Field) -> None:
+    _string(field)
+    if interval_ms(field.text) is None:
+        raise _Unacceptable("invalid_max_age")
+
+
 _CHECKS: dict[str, Check] = {
     "x-expires": _positive,
     "x-message-ttl": _not_negative,
@@ -203,6 +220,15 @@ _CHECKS: dict[str, Check] = {
     "x-queue-leader-locator": _leader_locator,
 }
 
+_CHECKS_OF_STREAMS: dict[str, Check] = {
+    "x-max-length-bytes": _not_negative,
+    "x-queue-leader-locator": _leader_locator,
+    "x-max-age": _max_age,
+    "x-initial-cluster-size": _positive,
+    "x-stream-max-segment-size-bytes": _not_negative,
+    "x-stream-filter-size-bytes": _not_negative,
+}
+
 _COMPARED = ("x-dead-letter-exchange", *_CHECKS, "x-queue-type")
 
 _OF_QUORUM_QUEUES = (
@@ -219,11 +245,23 @@ _OF_STREAMS = (
     "x-stream-max-segment-size-bytes",
     "x-stream-filter-size-bytes",
 )
+_COMPARED_OF_STREAMS = (*_COMPARED, *_OF_STREAMS)
 _OF_CLASSIC_QUEUES = ("x-max-priority", "x-queue-mode", "x-queue-version")
+_NOT_OF_STREAMS = (
+    "x-dead-letter-exchange",
+    "x-dead-letter-routing-key",
+    "x-expires",
+    "x-message-ttl",
+    "x-max-length",
+    "x-overflow",
+    "x-single-active-consumer",
+    *_OF_CLASSIC_QUEUES,
+    *(name for name in _OF_QUORUM_QUEUES if name != "x-queue-leader-locator"),
+)
 _OF_OTHER_TYPES = {
     "classic": (*_OF_QUORUM_QUEUES, *_OF_STREAMS),
     "quorum": (*_OF_CLASSIC_QUEUES, *_OF_STREAMS),
-    "stream": (),
+    "stream": _NOT_OF_STREAMS,
 }
 
 
@@ -240,12 +278,17 @@ def _check_queue_type(arguments: Table, resource: str) -> None:
 
 
 def _refuse_missing_features(arguments: Table, resource: str) -> None:
-    if "x-queue-type" in arguments and arguments["x-queue-type"].text == "stream":
-        raise PreconditionFailed(
-            f"invalid arg 'x-queue-type' for {resource}: not supported by this version of leveret"
-        )
     if arguments.get(_DEDUPLICATION) == Field("t", True):
         raise PreconditionFailed(
             f"invalid arg '{_DEDUPLICATION}' for {resource}:"
             " not supported by this version of leveret"
         )
+
+
+def _check_sizes_of_stream(arguments: Table) -> None:
+    segment = arguments.get("x-stream-max-segment-size-bytes")
+    if segment is not None and segment.integer > SEGMENT_MAX_BYTES:
+        raise PreconditionFailed("Exceeded max value for x-stream-max-segment-size-bytes")
+    bits = arguments.get("x-stream-filter-size-bytes")
+    if bits is not None and bits.integer not in FILTER_SIZES_BYTES:
+        raise PreconditionFailed("Invalid value for x-stream-filter-size-bytes")

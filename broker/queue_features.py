@@ -16,6 +16,7 @@ from .limits import limits_of
 from .priorities import PriorityQueue
 from .queue_settings import QueueSettings, queue_type, settings_of
 from .single_active import SingleActive
+from .stream_queue import StreamQueue
 
 if TYPE_CHECKING:
     from .firehose import Firehose
@@ -54,10 +55,12 @@ def update_settings(queue: "Queue", vhost: "VirtualHost", intake: "Intake") -> N
     """
     settings, before = _settings_in(vhost, queue), queue.settings
     if settings == before:
-        return
+        return None
     queue.settings = settings
     if settings.consumer_timeout_ms is not None:
         vhost.ack_timeouts.watch(settings.consumer_timeout_ms)
+    if isinstance(queue, StreamQueue):
+        return queue.review()
     _change_lease(queue, vhost, intake, settings.expires_ms)
     if _dead_letters(settings) != _dead_letters(before):
         _change_dead_letters(queue, vhost, intake)
@@ -66,6 +69,7 @@ def update_settings(queue: "Queue", vhost: "VirtualHost", intake: "Intake") -> N
         queue.retries = DelayedRetries(queue, intake.timers)
     if _limits(settings) != _limits(before):
         _change_limits(queue)
+    return None
 
 
 def _settings_in(vhost: "VirtualHost", queue: "Queue") -> QueueSettings:

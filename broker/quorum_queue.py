@@ -11,7 +11,7 @@ with a consumer when the broker is killed comes back flagged as redelivered, but
 
 from typing import TYPE_CHECKING, Any
 
-from ..amqp.errors import NotSupported, PreconditionFailed, ResourceLocked
+from ..amqp.errors import NotSupported, ResourceLocked
 from .death import Reason
 from .delivery_counts import counted, uncounted
 from .line import LOADED_MESSAGES
@@ -21,24 +21,6 @@ from .rules import DEFAULT_RULES, Rules
 
 if TYPE_CHECKING:
     from .consumer import Consumer
-
-
-def check_quorum_properties(
-    resource: str, *, durable: bool, exclusive: bool, auto_delete: bool, generated: bool
-) -> None:
-    """Refuse what a quorum queue cannot be; `generated` says that the name is not the client's.
-
-    Raises PreconditionFailed.
-    """
-    if generated:
-        raise PreconditionFailed("Cannot declare a server-named queue for type rabbit_quorum_queue")
-    for refused, name in (
-        (auto_delete, "auto-delete"),
-        (exclusive, "exclusive-owner"),
-        (not durable, "non-durable"),
-    ):
-        if refused:
-            raise PreconditionFailed(f"invalid property '{name}' for {resource}")
 
 
 class QuorumQueue(Queue):

@@ -30,15 +30,17 @@ from .intake import Intake
 from .line import Store
 from .message import Message
 from .policies import Policies
-from .policy import EXCHANGE, QUORUM
+from .policy import CLASSIC, EXCHANGE, QUORUM, STREAM
 from .priorities import PriorityQueue
 from .queue import Queue
 from .queue_arguments import check_ack_timeout_argument, check_queue_arguments
 from .queue_features import add_features, trace, update_settings
+from .queue_properties import check_properties
 from .queue_settings import queue_type
-from .quorum_queue import QuorumQueue, check_quorum_properties
+from .quorum_queue import QuorumQueue
 from .routing import route
 from .rules import DEFAULT_RULES, TRANSIENT_QUEUES_DENIED, Rules
+from .stream_queue import StreamQueue
 
 if TYPE_CHECKING:
     from .ack_timeout import AckTimeouts
@@ -379,8 +381,9 @@ class VirtualHost:
         check_ack_timeout_argument(arguments, resource, queue_type(arguments), self.rules)
         if not (durable or owner or self.rules.transient_shared_queues):
             raise InternalError(TRANSIENT_QUEUES_DENIED)
-        if queue_type(arguments) == QUORUM:
-            check_quorum_properties(
+        if queue_type(arguments) != CLASSIC:
+            check_properties(
+                queue_type(arguments),
                 resource,
                 durable=durable,
                 exclusive=owner is not None,
@@ -441,6 +444,8 @@ class VirtualHost:
         """What makes a queue with these arguments."""
         if queue_type(arguments) == QUORUM:
             return partial(QuorumQueue, rules=self.rules)
+        if queue_type(arguments) == STREAM:
+            return partial(StreamQueue, rules=self.rules, records=self._definitions)
         return PriorityQueue if "x-max-priority" in arguments else Queue
 
     def delete_queue(self, queue: Queue, *, if_unused: bool = False, if_empty: bool = False) -> int:

@@ -244,22 +244,6 @@ def test_what_is_wrong_is_told_before_what_is_of_another_type(client: FakeClient
 
 
 @pytest.mark.parametrize(
-    ("name", "field"),
-    [
-        ("x-queue-type", Field("S", b"stream")),
-    ],
-)
-def test_features_that_are_not_there_yet_are_refused(
-    client: FakeClient, name: str, field: Field
-) -> None:
-    refused(
-        client,
-        {name: field},
-        f"invalid arg '{name}' for {Q}: not supported by this version of leveret",
-    )
-
-
-@pytest.mark.parametrize(
     "arguments",
     [
         {"x-queue-mode": Field("S", b"lazy")},

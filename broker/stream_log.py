@@ -1,0 +1,164 @@
+"""The messages of a stream in order, each at its offset, until retention drops the oldest.
+
+With a journal messages are on disk: in memory are four bytes each and the last few messages, for
+consumers that keep up. Without one all are in memory.
+
+Messages come in segments, which are dropped whole. A segment ends behind the message that makes it
+as large as a segment may be; the last one is never dropped.
+"""
+
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+from .backlog import Backlog
+from .line import LOADED_BYTES, LOADED_MESSAGES, Line, Store
+from .message import Message
+
+SEGMENT_BYTES = 500_000_000
+"""How large a segment may be unless something else is set."""
+
+TIDIED_MESSAGES = 500
+"""How many messages more than are to stay in memory there may be."""
+
+
+class StreamLog:
+    """The log of `line`'s messages. `store` is where they are kept, if not in memory only."""
+
+    def __init__(self, line: Line, store: Store | None):
+        self._line = line
+        self._store = store
+        self._ids: Backlog | None = None if store is None else Backlog()
+        self._held: list[Message] = []
+        self.first_offset = 0
+        self.next_offset = 0
+        self.kept_bytes = 0
+        """The bytes of all messages."""
+        self._segments: deque[list[int]] = deque([[0, 0]])
+        """First offset and bytes of each."""
+
+    @property
+    def held_messages(self) -> int:
+        """How many messages are in memory: the last ones."""
+        return len(self._held)
+
+    @property
+    def first_id(self) -> int:
+        """The journal's id of the first message, 0 if there is none or no journal."""
+        return self._ids.first(1)[0] if self._ids else 0
+
+    @property
+    def segment_count(self) -> int:
+        """How many segments there are, the one that is being filled included."""
+        return len(self._segments)
+
+    @property
+    def last_full_segment(self) -> tuple[int, int, int]:
+        """The one before that which is being filled: its first offset, that of the next one, its
+        bytes.
+        """
+        (first, size_bytes), (end, _) = self._segments[-2], self._segments[-1]
+        return first, end, size_bytes
+
+    def append(self, message: Message, segment_bytes: int) -> bool:
+        """Add a message at the end; True if a new segment begins with it."""
+        begins = self._count(self.next_offset, len(message.content), segment_bytes)
+        self.next_offset += 1
+        self._held.append(message)
+        if self._ids is not None:
+            self._ids.append(message.stored)
+            if len(self._held) > self._line.held_messages() + TIDIED_MESSAGES:
+                self.forget_held(self._line.held_messages())
+        return begins
+
+    def _count(self, offset: int, size_bytes: int, segment_bytes: int) -> bool:
+        begins = self._segments[-1][1] >= segment_bytes > 0
+        if begins:
+            self._segments.append([offset, 0])
+        self._segments[-1][1] += size_bytes
+        self.kept_bytes += size_bytes
+        return begins
+
+    def forget_held(self, most: int = 0) -> None:
+        """Hold at most the last so many messages in memory, if there is a journal."""
+        if self._ids is not None:
+            del self._held[: max(len(self._held) - most, 0)]
+
+    def restore(
+        self,
+        ids: Sequence[int],
+        first_offset: int,
+        full: Iterable[tuple[int, int, int]],
+        segment_bytes: int,
+    ) -> None:
+        """Take over messages from before a restart. `full` has the segments that are full: their
+        first offset, that of the next one, their bytes. The size of the last one is known to a
+        quarter or so.
+        """
+        self.first_offset, self.next_offset = first_offset, first_offset + len(ids)
+        self._ids = Backlog(ids)
+        self._segments = deque()
+        self.kept_bytes, end = 0, first_offset
+        for first, end, size_bytes in full:  # noqa: B007 (the last end is used)
+            self._segments.append([first, size_bytes])
+            self.kept_bytes += size_bytes
+        size_bytes = self._size_of(ids[end - first_offset :], segment_bytes)
+        self._segments.append([end, size_bytes])
+        self.kept_bytes += size_bytes
+
+    def _size_of(self, ids: Sequence[int], segment_bytes: int) -> int:
+        """About how many bytes messages have, which are no more than a segment's."""
+        assert self._store is not None
+        fitting = self._store.fitting
+        shares = range(1, 65)
+        share = bisect_left(
+            shares, len(ids), key=lambda share: fitting(ids, segment_bytes * share // 64)
+        )
+        return segment_bytes * share // 64
+
+    def read(self, offset: int, most: int = LOADED_MESSAGES) -> list[Message]:
+        """Messages from an offset on, at most so many and about `LOADED_BYTES`; none at the end."""
+        held_from = self.next_offset - len(self._held)
+        if offset >= held_from:
+            return self._held[offset - held_from : offset - held_from + most]
+        assert self._ids is not None
+        assert self._store is not None
+        ids = self._ids.part(offset - self.first_offset, most)
+        return self._store.load(ids[: self._store.fitting(ids, LOADED_BYTES)])
+
+    def drop_segment(self) -> None:
+        """Be done with the messages of the first segment, as far as memory goes."""
+        self.kept_bytes -= self._segments.popleft()[1]
+        first_offset = self._segments[0][0]
+        if self._ids is not None:
+            self._ids.drop(first_offset - self.first_offset)
+        held_from = self.next_offset - len(self._held)
+        del self._held[: max(first_offset - held_from, 0)]
+        self.first_offset = first_offset
+
+    def ids_of_first_segment(self) -> Sequence[int]:
+        """The journal's ids of what `drop_segment` would drop."""
+        end = self._segments[1][0] if len(self._segments) > 1 else self.next_offset
+        return () if self._ids is None else self._ids.part(0, end - self.first_offset)
+
+    def published_ms(self, offset: int) -> int:
+        """When the message at an offset was published, in milliseconds since 1970."""
+        notes = self.read(offset, 1)[0].notes
+        return 0 if notes is None else notes.published_ms
+
+    def last_offset_of_first_segment(self) -> int:
+        """The offset of the last message of the oldest segment that is not the only one."""
+        return self._segments[1][0] - 1
+
+    def offset_at(self, wall_ms: int) -> int:
+        """The offset of the first message published at a time or later, the next one if none
+        was.
+        """
+        low, high = self.first_offset, self.next_offset
+        while low < high:
+            middle = (low + high) // 2
+            if self.published_ms(middle) < wall_ms:
+                low = middle + 1
+            else:
+                high = middle
+        return low

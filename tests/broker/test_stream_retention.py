@@ -1,0 +1,184 @@
+"""Streams: what is dropped when, and what a restart brings back."""
+
+from typing import Any
+
+import pytest
+from pamqp.commands import Basic, Confirm, Queue
+
+from durable_server import DurableServer
+from fake_client import FakeClient, FakeServer
+from leveret.broker.policy import Policy
+
+STREAM: dict[str, Any] = {"x-queue-type": "stream"}
+ABOUT_100_BYTES = 60
+"""The body of a message that counts as about 100 bytes: properties and frames count too."""
+
+
+@pytest.fixture(params=[FakeServer, DurableServer])
+def server(request: pytest.FixtureRequest) -> FakeServer:
+    return request.param()
+
+
+def declare(client: FakeClient, **more: Any) -> None:
+    arguments = {name.replace("_", "-"): value for name, value in more.items()}
+    client.declare(durable=True, arguments=STREAM | arguments)
+
+
+def publish(client: FakeClient, count: int, begin: int = 0) -> None:
+    for number in range(begin, begin + count):
+        client.publish(b"%d" % number + b"." * ABOUT_100_BYTES, "q")
+
+
+def read(client: FakeClient, offset: Any = "first") -> list[tuple[int, int]]:
+    """Offsets and numbers of everything from an offset on."""
+    client.request(Basic.Qos(prefetch_count=60_000), Basic.QosOk)
+    client.consume(arguments={"x-stream-offset": offset})
+    found = client.deliveries()
+    client.request(Basic.Cancel("c"), Basic.CancelOk)
+    return [(each.headers["x-stream-offset"], int(each.body.rstrip(b"."))) for each in found]
+
+
+def same(numbers: range) -> list[tuple[int, int]]:
+    return [(number, number) for number in numbers]
+
+
+def test_old_segments_go_when_there_are_too_many_bytes(server: FakeServer):
+    client = server.connect()
+    declare(client, x_max_length_bytes=3000, x_stream_max_segment_size_bytes=1000)
+    publish(client, 100)
+    found = read(client)
+    first = found[0][0]
+    assert 60 < first < 80
+    assert found == same(range(first, 100))
+    assert client.ready_in("q") == 100 - first
+
+
+def test_the_segment_being_filled_stays(server: FakeServer):
+    client = server.connect()
+    declare(client, x_max_length_bytes=10)
+    publish(client, 100)
+    assert read(client) == same(range(100))
+
+
+def test_old_segments_go_when_all_of_them_is_too_old(server: FakeServer):
+    client = server.connect()
+    declare(client, x_max_age="1m", x_stream_max_segment_size_bytes=1000)
+    publish(client, 52)
+    server.advance(61)
+    publish(client, 1, 52)
+    assert read(client)[0][0] == 0, "nothing happens before a segment is full"
+    publish(client, 20, 53)
+    found = read(client)
+    assert 40 < found[0][0] <= 52
+    assert found == same(range(found[0][0], 73))
+
+
+def test_a_slow_consumer_goes_on_with_what_is_left(server: FakeServer):
+    client = server.connect()
+    declare(client, x_max_length_bytes=2000, x_stream_max_segment_size_bytes=500)
+    publish(client, 10)
+    client.request(Basic.Qos(prefetch_count=1), Basic.QosOk)
+    client.consume(arguments={"x-stream-offset": "first"})
+    assert client.deliveries()[0].headers["x-stream-offset"] == 0
+    publish(client, 100, 10)
+    client.send(Basic.Ack(1))
+    later = client.deliveries()
+    assert later[0].headers["x-stream-offset"] > 70
+
+
+def test_policies_count_at_once(server: FakeServer):
+    client = server.connect()
+    declare(client, x_stream_max_segment_size_bytes=1000)
+    publish(client, 100)
+    policies = server.broker.vhosts["/"].policies
+    policies.set(Policy("short", "^q$", {"max-length-bytes": 3000}, 0, "streams"))
+    server.end_turn()
+    assert client.ready_in("q") < 40
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_offsets_survive_a_restart(clean: bool):
+    server = DurableServer()
+    client = server.connect()
+    declare(client, x_max_length_bytes=3000, x_stream_max_segment_size_bytes=1000)
+    publish(client, 100)
+    before = read(client)
+    server = server.restarted(clean=clean)
+    client = server.connect()
+    assert read(client) == before
+    publish(client, 5, 100)
+    assert [offset for offset, _ in read(client, 100)] == [100, 101, 102, 103, 104]
+
+
+def test_it_goes_on_dropping_after_a_restart():
+    server = DurableServer()
+    client = server.connect()
+    declare(client, x_max_length_bytes=3000, x_stream_max_segment_size_bytes=1000)
+    publish(client, 100)
+    for round_ in range(1, 4):
+        server = server.restarted()
+        client = server.connect()
+        publish(client, 100, 100 * round_)
+        found = read(client)
+        assert found == same(range(found[0][0], 100 * (round_ + 1)))
+        assert 15 < len(found) < 50
+
+
+def test_transient_messages_survive_a_restart():
+    server = DurableServer()
+    client = server.connect()
+    declare(client)
+    client.publish(b"1", "q", delivery_mode=1)
+    server = server.restarted(clean=False)
+    assert read(server.connect()) == [(0, 1)]
+
+
+def test_ages_survive_a_restart():
+    server = DurableServer()
+    client = server.connect()
+    declare(client, x_max_age="1m", x_stream_max_segment_size_bytes=1000)
+    publish(client, 55)
+    server = server.restarted(after_s=3600)
+    client = server.connect()
+    publish(client, 12, 55)
+    found = read(client)
+    assert 40 < found[0][0] <= 55
+    client = server.connect()
+    assert read(client, "1m") == same(range(55, 67))
+
+
+def test_deleting_it_leaves_nothing_on_disk():
+    server = DurableServer()
+    client = server.connect()
+    declare(client, x_stream_max_segment_size_bytes=1000)
+    publish(client, 100)
+    client.request(Queue.Delete(queue="q"), Queue.DeleteOk)
+    server = server.restarted()
+    client = server.connect()
+    declare(client)
+    assert read(client) == []
+    publish(client, 1)
+    assert read(client) == same(range(1))
+
+
+def test_a_confirm_waits_for_the_disk():
+    server = DurableServer()
+    client = server.connect()
+    declare(client)
+    client.request(Confirm.Select(), Confirm.SelectOk)
+    client.publish(b"1", "q", delivery_mode=1)
+    client.expect(Basic.Ack)
+    server = server.restarted(clean=False)
+    assert read(server.connect()) == [(0, 1)]
+
+
+def test_memory_holds_little_of_a_long_stream():
+    server = DurableServer()
+    client = server.connect()
+    declare(client)
+    publish(client, 20_000)
+    queue = server.broker.vhosts["/"].queues["q"]
+    assert queue.memory_bytes < 1100 * 1000
+    queue.page_out()
+    assert queue.memory_bytes == 0
+    assert read(client, 19_998) == same(range(19_998, 20_000))
