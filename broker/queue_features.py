@@ -32,7 +32,7 @@ def add_features(queue: "Queue", vhost: "VirtualHost", intake: "Intake") -> None
     if queue.arguments.get("x-single-active-consumer") == Field("t", True):
         queue.single_active = SingleActive()
     ttl_ms = _settings_in(vhost, queue).message_ttl_ms
-    if ttl_ms is not None:
+    if ttl_ms is not None and not isinstance(queue, StreamQueue):
         # It holds for messages from before a restart as well.
         _features_of(queue).expiry = Expiry(ttl_ms, intake.timers, queue.look)
     if vhost.firehose is not None:

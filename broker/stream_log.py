@@ -18,9 +18,6 @@ from .message import Message
 SEGMENT_BYTES = 500_000_000
 """How large a segment may be unless something else is set."""
 
-TIDIED_MESSAGES = 500
-"""How many messages more than are to stay in memory there may be."""
-
 
 class StreamLog:
     """The log of `line`'s messages. `store` is where they are kept, if not in memory only."""
@@ -67,8 +64,9 @@ class StreamLog:
         self._held.append(message)
         if self._ids is not None:
             self._ids.append(message.stored)
-            if len(self._held) > self._line.held_messages() + TIDIED_MESSAGES:
-                self.forget_held(self._line.held_messages())
+            most = self._line.held_messages()
+            if len(self._held) > 2 * most:
+                self.forget_held(most)
         return begins
 
     def _count(self, offset: int, size_bytes: int, segment_bytes: int) -> bool:

@@ -10,6 +10,7 @@ A consumer needs a prefetch. To acknowledge, and likewise to reject or to hand b
 more. There is no getting, no purging, no dead-lettering, and nothing expires one by one.
 """
 
+from bisect import bisect_left
 from collections.abc import Container
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -107,7 +108,7 @@ class StreamQueue(Queue):
 
     def restore(self, ids: "array[int]", delivered: Container[int]) -> None:
         offset, first_id = self.begins_at
-        dropped = [each for each in ids if each < first_id]
+        dropped = ids[: bisect_left(ids, first_id)]  # a crash came before that was written
         if dropped and self.store is not None:
             self.store.settle(self, dropped)
         full = sorted(each for each in self.full_segments if each[0] >= offset)

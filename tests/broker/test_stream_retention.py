@@ -8,6 +8,7 @@ from pamqp.commands import Basic, Confirm, Queue
 from durable_server import DurableServer
 from fake_client import FakeClient, FakeServer
 from leveret.broker.policy import Policy
+from leveret.storage.journal import Journal
 
 STREAM: dict[str, Any] = {"x-queue-type": "stream"}
 ABOUT_100_BYTES = 60
@@ -108,6 +109,50 @@ def test_offsets_survive_a_restart(clean: bool):
     assert read(client) == before
     publish(client, 5, 100)
     assert [offset for offset, _ in read(client, 100)] == [100, 101, 102, 103, 104]
+
+
+def test_what_was_dropped_stays_dropped_if_a_crash_came_in_between(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    server = DurableServer()
+    client = server.connect()
+    declare(client, x_max_length_bytes=3000, x_stream_max_segment_size_bytes=1000)
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "settle", lambda *_: None)
+        patched.setattr(Journal, "settle_many", lambda *_: None)
+        publish(client, 100)
+    before = read(client)
+    assert before[0][0] > 60
+    server = server.restarted(clean=False)
+    assert read(server.connect()) == before
+    server = server.restarted(clean=False)
+    assert read(server.connect()) == before
+
+
+def test_large_messages_are_not_kept_in_memory():
+    server = DurableServer()
+    client = server.connect()
+    declare(client)
+    for _ in range(40):
+        client.publish(bytes(1_000_000), "q")
+    assert server.broker.vhosts["/"].queues["q"].memory_bytes < 4_000_000
+    client.request(Basic.Qos(prefetch_count=100), Basic.QosOk)
+    client.consume(arguments={"x-stream-offset": "first"})
+    assert len(client.deliveries()) == 40
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_policies_for_other_queues_change_nothing(server: FakeServer, when: str):
+    client = server.connect()
+    policies = server.broker.vhosts["/"].policies
+    policy = Policy("all", ".*", {"message-ttl": 0, "max-length": 1, "expires": 1}, 0, "all")
+    if when == "before":
+        policies.set(policy)
+    declare(client)
+    publish(client, 10)
+    policies.set(policy)
+    server.advance(10)
+    assert read(client) == same(range(10))
 
 
 def test_it_goes_on_dropping_after_a_restart():

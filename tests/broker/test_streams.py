@@ -240,6 +240,18 @@ def test_filters_let_only_their_messages_through(server: FakeServer, client: Fak
     assert texts(unfiltered) == "bc"
 
 
+def test_the_firehose_sees_deliveries(server: FakeServer, client: FakeClient):
+    declare(client)
+    publish(client, "a")
+    server.broker.vhosts["/"].tracing = True
+    client.declare("trace")
+    client.bind("trace", "amq.rabbitmq.trace", "deliver.#")
+    reader = server.connect()
+    read(reader)
+    assert texts(reader) == "a"
+    assert client.get("trace").call.routing_key == "deliver.q"
+
+
 VERSIONS = [
     (
         "3.13",
