@@ -17,7 +17,8 @@ from .policy import JsonValue, Policy, regular_expression
 from .policy_checks import checked_policy
 from .users import LIMITS as USER_LIMITS
 from .users import User
-from .vhost import VHOST_LIMITS, VirtualHost
+from .vhost import VirtualHost
+from .vhost_settings import VHOST_LIMITS
 
 if TYPE_CHECKING:
     from .broker import Broker
@@ -72,8 +73,9 @@ class Administration:
             raise Invalid(f"unknown queue type {default_queue_type!r}")
         broker = self._broker
         vhost = broker.vhosts.get(name) or broker.new_vhost(name)
-        vhost.description, vhost.tags = description, tuple(tags)
-        vhost.default_queue_type = default_queue_type
+        settings = vhost.settings
+        settings.description, settings.tags = description, tuple(tags)
+        settings.default_queue_type = default_queue_type
         broker.vhosts[name] = vhost
         broker.definitions.add_vhost(vhost)
         return vhost
@@ -96,7 +98,7 @@ class Administration:
     def set_vhost_limits(self, name: str, limits: Mapping[str, int]) -> None:
         """Set all limits of a vhost: max-connections, max-queues; negative ones are none."""
         vhost = self.vhost(name)
-        vhost.limits = _checked_limits(limits, VHOST_LIMITS)
+        vhost.settings.limits = _checked_limits(limits, VHOST_LIMITS)
         self._broker.definitions.add_vhost(vhost)
 
     # --- users --------------------------------------------------------------------------------

@@ -214,22 +214,24 @@ def export_definitions(broker: "Broker") -> DefinitionsFile:
 
 def _export_vhost(document: DefinitionsFile, vhost: "VirtualHost") -> None:
     name = vhost.name
-    kind = vhost.default_queue_type or "classic"
+    kind = vhost.settings.default_queue_type or "classic"
     document.vhosts.append(
         VhostEntry(
             name,
-            description=vhost.description,
-            tags=list(vhost.tags),
+            description=vhost.settings.description,
+            tags=list(vhost.settings.tags),
             default_queue_type=kind,
             metadata={
-                "description": vhost.description,
-                "tags": list(vhost.tags),
+                "description": vhost.settings.description,
+                "tags": list(vhost.settings.tags),
                 "default_queue_type": kind,
             },
         )
     )
-    if vhost.limits:
-        document.parameters.append(ParameterEntry(name, _VHOST_LIMITS, "limits", vhost.limits))
+    if vhost.settings.limits:
+        document.parameters.append(
+            ParameterEntry(name, _VHOST_LIMITS, "limits", vhost.settings.limits)
+        )
     document.policies += [_exported(name, policy) for policy in vhost.policies.all()]
     document.parameters += [
         ParameterEntry(name, _OPERATOR_POLICY, policy.name, dict(policy.value))

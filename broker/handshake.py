@@ -171,7 +171,7 @@ class Handshake:
 
     def _check_limits(self, user: User, vhost: "VirtualHost") -> None:
         connections = [each for each in self._connection.broker.connections if each.is_open]
-        limit = vhost.limit("max-connections")
+        limit = vhost.settings.limit("max-connections")
         if limit is not None and sum(each.vhost is vhost for each in connections) >= limit:
             raise NotAllowed(
                 f"access to vhost '{vhost.name}' refused for user '{user.name}':"

@@ -6,41 +6,35 @@ errors with RabbitMQ's texts.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..amqp.errors import (
     AccessRefused,
-    CommandInvalid,
-    InternalError,
     NotFound,
     PreconditionFailed,
     ResourceLocked,
 )
-from ..amqp.fields import Field, Table
+from ..amqp.fields import Table
 from .binding import Binding
 from .deduplication_exchange import DeduplicationExchange
 from .delay_line import DelayLine
 from .delayed_exchange import DelayedExchange, Release, delay_ms
 from .equivalence import check_equivalent_exchange, check_equivalent_queue
 from .exchange import Exchange
+from .exchange_declaration import PREDECLARED, check_alternate, exchange_class
 from .exchanges import EXCHANGE_TYPES, DefaultExchange
 from .firehose import TRACE_EXCHANGE, Firehose
 from .intake import Intake
 from .line import Store
 from .message import Message
 from .policies import Policies
-from .policy import CLASSIC, EXCHANGE, QUORUM, STREAM
-from .priorities import PriorityQueue
+from .policy import EXCHANGE
 from .queue import Queue
-from .queue_arguments import check_ack_timeout_argument, check_queue_arguments
+from .queue_declaration import check_new_queue, queue_class, with_default_type
 from .queue_features import add_features, trace, update_settings
-from .queue_properties import check_properties
-from .queue_settings import queue_type
-from .quorum_queue import QuorumQueue
 from .routing import route
-from .rules import DEFAULT_RULES, TRANSIENT_QUEUES_DENIED, Rules
-from .stream_queue import StreamQueue
+from .rules import DEFAULT_RULES, Rules
+from .vhost_settings import VhostSettings, restored_settings
 
 if TYPE_CHECKING:
     from .ack_timeout import AckTimeouts
@@ -48,20 +42,7 @@ if TYPE_CHECKING:
     from .connection import Connection
     from .definitions import Definitions
 
-_PREDECLARED = {
-    "amq.direct": "direct",
-    "amq.fanout": "fanout",
-    "amq.topic": "topic",
-    "amq.headers": "headers",
-    "amq.match": "headers",
-    TRACE_EXCHANGE: "topic",
-}
-VHOST_LIMITS = ("max-connections", "max-queues")
 _ON_DEFAULT_EXCHANGE = "operation not permitted on the default exchange"
-
-# Words for which RabbitMQ says "invalid" rather than "unknown" type, because it knows them
-# otherwise.
-_NO_TYPES = frozenset({"", "queue", "exchange", "foo"})
 
 
 class VirtualHost:
@@ -77,18 +58,15 @@ class VirtualHost:
         "_store",
         "_timers",
         "ack_timeouts",
-        "default_queue_type",
-        "description",
         "epoch",
         "exchanges",
         "firehose",
-        "limits",
         "name",
         "policies",
         "queues",
         "reply_queues",
         "rules",
-        "tags",
+        "settings",
     )
 
     def __init__(
@@ -115,19 +93,14 @@ class VirtualHost:
         self._definitions = definitions
         self._store = store
         self._random_below = random_below
-        self.description = ""
-        self.tags: tuple[str, ...] = ()
-        self.default_queue_type: str | None = None
-        """What a queue is that is declared without x-queue-type; None for classic."""
-        self.limits: dict[str, int] = {}
-        """By their names (see `VHOST_LIMITS`); a negative one is none."""
+        self.settings = VhostSettings()
         self.policies = Policies(name, definitions, self.apply_policies)
         self.queues: dict[str, Queue] = {}
         self.reply_queues: dict[str, Queue] = {}
         """Queues that only direct replies reach; they are neither listed nor bound."""
         default = DefaultExchange(name, self.queues, self.reply_queues)
         self.exchanges: dict[str, Exchange] = {"": default}
-        for exchange, kind in _PREDECLARED.items():
+        for exchange, kind in PREDECLARED.items():
             internal = exchange == TRACE_EXCHANGE
             self.exchanges[exchange] = EXCHANGE_TYPES[kind](
                 name, exchange, durable=True, internal=internal
@@ -136,26 +109,12 @@ class VirtualHost:
     @property
     def value(self) -> dict[str, Any]:
         """What is set for it, for the journal."""
-        return {
-            "description": self.description,
-            "tags": self.tags,
-            "default_queue_type": self.default_queue_type,
-            "limits": self.limits,
-            "tracing": self.tracing,
-        }
+        return {**self.settings.value, "tracing": self.tracing}
 
     def restore(self, value: Mapping[str, Any]) -> None:
         """Have set again what `value` gave."""
-        self.description = value["description"]
-        self.tags = tuple(value["tags"])
-        self.default_queue_type = value["default_queue_type"]
-        self.limits = dict(value["limits"])
+        self.settings = restored_settings(value)
         self.tracing = value["tracing"]
-
-    def limit(self, name: str) -> int | None:
-        """The limit of that name, if there is one."""
-        limit = self.limits.get(name, -1)
-        return limit if limit >= 0 else None
 
     def _routes_changed(self) -> None:
         self.epoch += 1
@@ -216,13 +175,7 @@ class VirtualHost:
         """The class for a type's name. Raises CommandInvalid or, from 4.0 on,
         PreconditionFailed.
         """
-        known = EXCHANGE_TYPES.get(kind)
-        if known is None:
-            fault = "invalid" if kind in _NO_TYPES else "unknown"
-            closes_connection = self.rules.unknown_exchange_type_closes_connection
-            error = CommandInvalid if closes_connection else PreconditionFailed
-            raise error(f"{fault} exchange type '{kind}'")
-        return known
+        return exchange_class(kind, self.rules)
 
     def declare_exchange(
         self,
@@ -238,22 +191,15 @@ class VirtualHost:
 
         Raises CommandInvalid, AccessRefused, PreconditionFailed.
         """
-        exchange_class = self.check_exchange_type(kind)
+        made_by = self.check_exchange_type(kind)
         current = self.exchanges.get(name)
         if current is not None:
             check_equivalent_exchange(current, kind, durable, auto_delete, internal, arguments)
             return current
         if name.startswith("amq."):
             raise AccessRefused(f"exchange name '{name}' contains reserved prefix 'amq.*'")
-        alternate = arguments.get("alternate-exchange")
-        if alternate is not None and alternate.tag != "S":
-            raise PreconditionFailed(
-                f"invalid type '{alternate.type_name}' for arg 'alternate-exchange'"
-                f" in exchange '{name}' in vhost '{self.name}'"
-            )
-        exchange = self._add_exchange(
-            exchange_class, name, durable, auto_delete, internal, arguments
-        )
+        check_alternate(arguments, f"exchange '{name}' in vhost '{self.name}'")
+        exchange = self._add_exchange(made_by, name, durable, auto_delete, internal, arguments)
         self._definitions.add_exchange(exchange)
         return exchange
 
@@ -366,8 +312,15 @@ class VirtualHost:
         `owner` is the connection of an exclusive queue, `generated` says that leveret made up the
         name. Raises AccessRefused, ResourceLocked, PreconditionFailed, InternalError.
         """
-        if self.default_queue_type is not None and "x-queue-type" not in arguments:
-            arguments = self._with_default_type(arguments, durable, auto_delete, owner)
+        exclusive = owner is not None
+        if self.settings.default_queue_type is not None:
+            arguments = with_default_type(
+                arguments,
+                self.settings.default_queue_type,
+                durable=durable,
+                exclusive=exclusive,
+                auto_delete=auto_delete,
+            )
         if name.startswith("amq.") and not generated:
             raise AccessRefused(f"queue name '{name}' contains reserved prefix 'amq.*'")
         current = self.queues.get(name)
@@ -376,21 +329,16 @@ class VirtualHost:
                 raise self._locked(current)
             check_equivalent_queue(current, durable, auto_delete, arguments)
             return current
-        resource = f"queue '{name}' in vhost '{self.name}'"
-        check_queue_arguments(arguments, resource)
-        check_ack_timeout_argument(arguments, resource, queue_type(arguments), self.rules)
-        if not (durable or owner or self.rules.transient_shared_queues):
-            raise InternalError(TRANSIENT_QUEUES_DENIED)
-        if queue_type(arguments) != CLASSIC:
-            check_properties(
-                queue_type(arguments),
-                resource,
-                durable=durable,
-                exclusive=owner is not None,
-                auto_delete=auto_delete,
-                generated=generated,
-            )
-        limit = self.limit("max-queues")
+        check_new_queue(
+            f"queue '{name}' in vhost '{self.name}'",
+            arguments,
+            self.rules,
+            durable=durable,
+            exclusive=exclusive,
+            auto_delete=auto_delete,
+            generated=generated,
+        )
+        limit = self.settings.limit("max-queues")
         if limit is not None and len(self.queues) >= limit:
             raise PreconditionFailed(
                 f"cannot declare queue '{name}': queue limit in vhost '{self.name}' ({limit})"
@@ -400,15 +348,6 @@ class VirtualHost:
         queue = self._add_queue(name, number, durable, auto_delete, owner, arguments)
         self._definitions.add_queue(queue)
         return queue
-
-    def _with_default_type(
-        self, arguments: Table, durable: bool, auto_delete: bool, owner: "Connection | None"
-    ) -> Table:
-        """The default type goes to queues that may be of it."""
-        assert self.default_queue_type is not None
-        if not durable or auto_delete or owner is not None:
-            return arguments
-        return {**arguments, "x-queue-type": Field("S", self.default_queue_type.encode())}
 
     def restore_queue(self, name: str, number: int, auto_delete: bool, arguments: Table) -> Queue:
         """Set a durable queue up again as it was; its messages are added by whoever knows them."""
@@ -423,7 +362,7 @@ class VirtualHost:
         owner: "Connection | None",
         arguments: Table,
     ) -> Queue:
-        queue = self.queues[name] = self._kind(arguments)(
+        queue = self.queues[name] = queue_class(arguments, self.rules, self._definitions)(
             self.name,
             name,
             self._mark_dirty,
@@ -439,14 +378,6 @@ class VirtualHost:
         add_features(queue, self, self._intake)
         self.epoch += 1
         return queue
-
-    def _kind(self, arguments: Table) -> Callable[..., Queue]:
-        """What makes a queue with these arguments."""
-        if queue_type(arguments) == QUORUM:
-            return partial(QuorumQueue, rules=self.rules)
-        if queue_type(arguments) == STREAM:
-            return partial(StreamQueue, rules=self.rules, records=self._definitions)
-        return PriorityQueue if "x-max-priority" in arguments else Queue
 
     def delete_queue(self, queue: Queue, *, if_unused: bool = False, if_empty: bool = False) -> int:
         """Delete a queue; its consumers are told. Returns how many ready messages it held.
@@ -474,7 +405,7 @@ class VirtualHost:
         for queue in list(self.queues.values()):
             self.delete_queue(queue)
         for exchange in list(self.exchanges.values()):
-            if exchange.name not in ("", *_PREDECLARED):
+            if exchange.name not in ("", *PREDECLARED):
                 self._remove_exchanges([exchange])
         self.policies.clear()
 

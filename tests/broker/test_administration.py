@@ -385,8 +385,8 @@ def test_what_was_set_is_there_after_a_restart(clean: bool) -> None:
     administration = Administration(server.broker)
     assert [vhost.name for vhost in administration.vhosts()] == ["/", "shop"]
     vhost = administration.vhost("shop")
-    assert (vhost.description, vhost.default_queue_type) == ("sells", "quorum")
-    assert vhost.limits == {"max-queues": 7}
+    assert (vhost.settings.description, vhost.settings.default_queue_type) == ("sells", "quorum")
+    assert vhost.settings.limits == {"max-queues": 7}
     (user,) = administration.users()
     assert (user.name, user.tags, user.limits) == (
         "seller",

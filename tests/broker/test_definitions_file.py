@@ -36,7 +36,7 @@ def test_what_rabbitmq_exports_is_understood(server: FakeServer) -> None:
     assert vhost.queues["shop.orders"].settings.message_ttl_ms == 30_000
     assert vhost.queues["tmp.one"].settings.message_ttl_ms == 60_000
     assert vhost.queues["tmp.one"].settings.max_length == 1000
-    assert vhost.limits == {"max-queues": 50}
+    assert vhost.settings.limits == {"max-queues": 50}
     assert (user.tags, user.limits) == ({"management"}, {"max-channels": 30})
     assert user.permissions["shop"].patterns == Patterns("^shop", ".*", ".*")
     assert user.permissions["shop"].topics == {"amq.topic": TopicPatterns("^{username}[.]", ".*")}
