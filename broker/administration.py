@@ -101,6 +101,14 @@ class Administration:
         vhost.settings.limits = _checked_limits(limits, VHOST_LIMITS)
         self._broker.definitions.add_vhost(vhost)
 
+    def set_tracing(self, name: str, tracing: bool) -> None:
+        """Have all that is published and delivered in a vhost copied to amq.rabbitmq.trace
+        (https://www.rabbitmq.com/docs/firehose), or not any more.
+        """
+        vhost = self.vhost(name)
+        vhost.tracing = tracing
+        self._broker.definitions.add_vhost(vhost)
+
     # --- users --------------------------------------------------------------------------------
 
     def users(self) -> list[User]:

@@ -268,6 +268,21 @@ def test_the_default_type_goes_to_queues_that_can_be_of_it(
     assert types == {"durable": True, "transient": False}
 
 
+def test_a_vhost_is_traced_over_restarts_until_that_is_turned_off() -> None:
+    server = DurableServer()
+    Administration(server.broker).set_tracing("/", True)
+    server.end_turn()
+    server = server.restarted()
+    client = server.connect()
+    client.declare("traces")
+    client.bind("traces", "amq.rabbitmq.trace", "publish.#")
+    client.publish(b"m", "nowhere")
+    assert client.ready_in("traces") == 1
+    Administration(server.broker).set_tracing("/", False)
+    client.publish(b"m", "nowhere")
+    assert client.ready_in("traces") == 1
+
+
 # --- limits -----------------------------------------------------------------------------------
 
 
