@@ -5,7 +5,9 @@ DEADLINE_S = 10
 
 def settled(connection, channel, queue):
     """Returns when everything sent before has been handled, and its deliveries dispatched."""
-    # A round trip through the queue: RabbitMQ answers it after the deliveries it already decided.
+    # By the first round trip the queue has decided on its deliveries. RabbitMQ's channel may pass the
+    # answer on before these, but not that of the second.
+    channel.queue_declare(queue, passive=True)
     channel.queue_declare(queue, passive=True)
     connection.process_data_events()
 
