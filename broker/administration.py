@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..amqp.errors import ConnectionForced
 from .passwords import SCRYPT, PasswordHash, hashed
-from .permissions import NOTHING, Patterns, Permissions, TopicPatterns
+from .permissions import Patterns, Permissions, TopicPatterns
 from .policy import JsonValue, Policy, regular_expression
 from .policy_checks import checked_policy
 from .users import LIMITS as USER_LIMITS
@@ -162,15 +162,14 @@ class Administration:
         self._permissions_changed(found, vhost)
 
     def clear_permissions(self, user: str, vhost: str) -> None:
-        """Take all of a user's permissions in a vhost away; connections that are open stay, but may
-        do nothing.
+        """Take a user's permissions in a vhost away; connections that are open stay, but may do
+        nothing. Topic permissions stay for when there are permissions again.
         """
         found = self.user(user)
         _check_not_configured(found)
-        permissions = found.permissions.pop(self.vhost(vhost).name, None)
+        permissions = found.permissions.get(self.vhost(vhost).name)
         if permissions is not None:
-            permissions.set(NOTHING)
-            permissions.set_topics({})
+            permissions.set(None)
             self._permissions_changed(found, vhost)
 
     def set_topic_permissions(

@@ -8,7 +8,7 @@ set by the edge, `unique_name` and `random_below` are passed in.
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,15 @@ from .ack_timeout import AckTimeouts
 from .alarms import Alarms
 from .configuration import DEFAULT_USERS, DEFAULT_VHOSTS, Configuration
 from .configuration import User as ConfiguredUser
-from .definitions import Definitions, last_queue_number, restore, restored_users, vhost_names
+from .definitions import (
+    Definitions,
+    has_users,
+    has_vhosts,
+    last_queue_number,
+    restore,
+    restored_users,
+    vhost_names,
+)
 from .handshake import greeting
 from .intake import Intake
 from .log import fields
@@ -88,7 +96,7 @@ class Broker:
                 self.vhosts[name] = self.new_vhost(name)
             self.definitions.reserve_queue_numbers(last_queue_number(recovered.definitions))
             restore(self.vhosts, recovered, self.definitions)
-        self._add_configured()
+        self._add_configured({} if recovered is None else recovered.definitions)
         self.touched: list[Connection] = []
         """Connections with something to send, or to be dropped."""
         self.confirming: list[Publisher] = []
@@ -113,19 +121,19 @@ class Broker:
             ack_timeouts=self.ack_timeouts,
         )
 
-    def _add_configured(self) -> None:
+    def _add_configured(self, defined: Mapping[bytes, bytes]) -> None:
         """Add the vhosts and users of the configuration. Those of the default one are for brokers
-        that have none yet, and can be deleted.
+        that have never had any, and can be deleted.
         """
         configured = self.configuration
-        if configured.vhosts != DEFAULT_VHOSTS or not self.vhosts:
+        if configured.vhosts != DEFAULT_VHOSTS or not has_vhosts(defined):
             for name in configured.vhosts:
                 if name not in self.vhosts:
                     self.vhosts[name] = self.new_vhost(name)
                     self.definitions.add_vhost(self.vhosts[name])
         if configured.users != DEFAULT_USERS:
             self.users |= {user.name: _user(user) for user in configured.users}
-        elif not self.users:
+        elif not has_users(defined):
             for guest in map(_user, DEFAULT_USERS):
                 guest.set_hash(hashed(b"guest", self.unique_name().encode(), SHA256))
                 self.users[guest.name] = guest

@@ -111,6 +111,8 @@ def exchange_unbind(channel: Channel, call: ExchangeUnbind) -> None:
     vhost = channel.connection.vhost
     destination_name, source_name = _exchange_pair(channel, call)
     destination, source = vhost.exchanges.get(destination_name), vhost.exchanges.get(source_name)
+    if source is not None:
+        _check_topic(channel, source, call.routing_key)
     if destination is not None and source is not None:
         vhost.unbind(source, destination, call.routing_key, call.arguments)
     _answer(channel, call.nowait, ExchangeUnbindOk())
@@ -202,6 +204,8 @@ def queue_unbind(channel: Channel, call: QueueUnbind) -> None:
     vhost = channel.connection.vhost
     name, key, exchange_name = _binding_names(channel, call)
     queue, exchange = vhost.queues.get(name), vhost.exchanges.get(exchange_name)
+    if exchange is not None:
+        _check_topic(channel, exchange, key)
     if queue is not None and exchange is not None and exchange.has(queue, key, call.arguments):
         vhost.unbind(exchange, vhost.queue(name, channel.connection), key, call.arguments)
     _answer(channel, False, QueueUnbindOk())

@@ -6,12 +6,13 @@ types. What is not durable, or depends on something that is not, is not written.
 
 import json
 from base64 import b64decode, b64encode
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..amqp.fields import Table, decode_table, encode_table
+from .configuration import DEFAULT_USERS, DEFAULT_VHOSTS
 from .delayed_exchange import DelayedExchange
 from .exchange import Exchange
 from .policy import Policy
@@ -29,6 +30,7 @@ _EXCHANGE, _QUEUE, _BINDING = "exchange", "queue", "binding"
 _SEGMENT = "segment"
 _POLICY, _OPERATOR_POLICY = "policy", "operator_policy"
 _VHOST, _USER = "vhost", "user"
+_DELETED = {"deleted": True}
 
 _Defined: TypeAlias = list[tuple[list[Any], dict[str, Any]]]
 """Keys and values, parsed."""
@@ -138,7 +140,7 @@ class Definitions:
 
     def remove_vhost(self, name: str) -> None:
         """A vhost was deleted."""
-        self._undefine([_VHOST, name])
+        self._remove([_VHOST, name], DEFAULT_VHOSTS)
 
     def add_user(self, user: User) -> None:
         """A user was added, or something about it has changed."""
@@ -146,7 +148,7 @@ class Definitions:
 
     def remove_user(self, name: str) -> None:
         """A user was deleted."""
-        self._undefine([_USER, name])
+        self._remove([_USER, name], [user.name for user in DEFAULT_USERS])
 
     def add_policy(self, vhost_name: str, policy: Policy, *, operator: bool) -> None:
         """A policy, or an operator policy, was set."""
@@ -163,6 +165,13 @@ class Definitions:
         if self.journal is not None:
             self.journal.define(json.dumps(key).encode(), json.dumps(value).encode())
             self.position = self.journal.position
+
+    def _remove(self, key: Sequence[str], defaults: Collection[str]) -> None:
+        """Undefine something, but note it of what a new broker has: it must not come back."""
+        if key[-1] in defaults:
+            self._define(key, _DELETED)
+        else:
+            self._undefine(key)
 
     def _undefine(self, key: Sequence[str | int]) -> None:
         if self.journal is not None:
@@ -212,7 +221,7 @@ def restore(
 def _restore_policies(vhosts: "dict[str, VirtualHost]", defined: _Defined) -> None:
     """What is set for vhosts, and their policies."""
     for (kind, vhost, *rest), value in defined:
-        if kind == _VHOST:
+        if kind == _VHOST and value != _DELETED:
             vhosts[vhost].restore(value)
         elif kind in (_POLICY, _OPERATOR_POLICY):
             policy = Policy(
@@ -247,7 +256,20 @@ def _segments(defined: _Defined) -> dict[int, list[Segment]]:
 
 def vhost_names(definitions: Mapping[bytes, bytes]) -> set[str]:
     """The vhosts that definitions belong to."""
-    return {key[1] for key, _ in _parsed(definitions) if key[0] != _USER}
+    parsed = _parsed(definitions)
+    return {key[1] for key, value in parsed if key[0] != _USER and value != _DELETED}
+
+
+def has_users(definitions: Mapping[bytes, bytes]) -> bool:
+    """Whether there are users, or there were and they have been deleted."""
+    return any(key[0] == _USER for key, _ in _parsed(definitions))
+
+
+def has_vhosts(definitions: Mapping[bytes, bytes]) -> bool:
+    """Whether there are vhosts, or there were and they have been deleted."""
+    return any(key[0] == _VHOST for key, _ in _parsed(definitions)) or bool(
+        vhost_names(definitions)
+    )
 
 
 def restored_users(recovered: "Recovered") -> dict[str, User]:
@@ -255,7 +277,7 @@ def restored_users(recovered: "Recovered") -> dict[str, User]:
     return {
         key[1]: restored_user(key[1], value)
         for key, value in _parsed(recovered.definitions)
-        if key[0] == _USER
+        if key[0] == _USER and value != _DELETED
     }
 
 

@@ -11,14 +11,24 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from ..amqp.fields import Field, Table
+from .queue_arguments import SHORTSTR_MAX_BYTES
 
 Name = Annotated[str, Meta(min_length=1, max_length=255)]
+_NAMES = frozenset(
+    ("name", "vhost", "user", "exchange", "source", "destination", "routing_key", "component")
+)
+_LONG_END = 1 << 63
+
 Json: TypeAlias = Any
 """A value of a JSON document."""
 
 
 class InvalidDefinitions(ValueError):
     """A definitions file can't be used. The message is one line: where, and what was expected."""
+
+
+class InvalidTable(ValueError):
+    """Arguments that cannot stand in an AMQP table; the text says why."""
 
 
 class UserEntry(Struct):
@@ -32,6 +42,14 @@ class UserEntry(Struct):
     limits: dict[str, Json] | list[Json] = {}
 
 
+class MetadataEntry(Struct):
+    """What is said about a vhost."""
+
+    description: str = ""
+    tags: list[str] | str = ""
+    default_queue_type: str | None = None
+
+
 class VhostEntry(Struct):
     """A vhost, with what newer versions know of it."""
 
@@ -39,7 +57,7 @@ class VhostEntry(Struct):
     description: str = ""
     tags: list[str] | str = ""
     default_queue_type: str | None = None
-    metadata: dict[str, Json] = {}
+    metadata: MetadataEntry = field(default_factory=MetadataEntry)
     limits: dict[str, Json] | list[Json] = {}
 
 
@@ -143,17 +161,38 @@ def tag_names(tags: Json) -> list[str]:
 def read_definitions(text: bytes | str) -> DefinitionsFile:
     """Read a document. Raises InvalidDefinitions."""
     try:
-        return msgspec.json.decode(text, type=DefinitionsFile)
+        document = msgspec.json.decode(text, type=DefinitionsFile)
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at ")
         place = where.strip("`").removeprefix("$").removeprefix(".") or "the document"
         raise InvalidDefinitions(f"{place}: {what[:1].lower()}{what[1:]}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidDefinitions(f"expected JSON: {error}") from error
+    for kind in document.__struct_fields__:
+        _check_names(kind, getattr(document, kind))
+    return document
+
+
+def _check_names(kind: str, entries: Json) -> None:
+    """Names travel as short strings, which are bounded in bytes."""
+    if isinstance(entries, str):
+        return
+    for place, entry in enumerate(entries):
+        for key in _NAMES.intersection(entry.__struct_fields__):
+            if len(getattr(entry, key).encode()) > SHORTSTR_MAX_BYTES:
+                raise InvalidDefinitions(
+                    f"{kind}[{place}].{key}: expected at most {SHORTSTR_MAX_BYTES} bytes of UTF-8"
+                )
 
 
 def table_from_json(values: dict[str, Json]) -> Table:
-    """Arguments as RabbitMQ reads them from JSON: every whole number is a long."""
+    """Arguments as RabbitMQ reads them from JSON: every whole number is a long.
+
+    Raises InvalidTable.
+    """
+    for name in values:
+        if len(name.encode()) > SHORTSTR_MAX_BYTES:
+            raise InvalidTable(f"{name[:20]!r}...: a name of more than {SHORTSTR_MAX_BYTES} bytes")
     return {name: _field_from_json(value) for name, value in values.items()}
 
 
@@ -164,6 +203,8 @@ def _field_from_json(value: Json) -> Field:
         case bool():
             return Field("t", value)
         case int():
+            if not -_LONG_END <= value < _LONG_END:
+                raise InvalidTable(f"{value}: a number of more than 64 bits")
             return Field("l", value)
         case float():
             return Field("d", value)

@@ -1,5 +1,6 @@
 """Definitions of a whole broker, to a document and back: how users move between brokers."""
 
+import logging
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import msgspec
@@ -11,7 +12,9 @@ from .definitions_file import (
     DefinitionsFile,
     ExchangeEntry,
     InvalidDefinitions,
+    InvalidTable,
     Json,
+    MetadataEntry,
     ParameterEntry,
     PermissionEntry,
     PolicyEntry,
@@ -23,6 +26,7 @@ from .definitions_file import (
     table_from_json,
     tag_names,
 )
+from .log import fields
 from .passwords import SHA256, InvalidHash, checked_hash
 from .permissions import Patterns, TopicPatterns
 from .policy_checks import InvalidPolicy
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
     from .broker import Broker
     from .policy import Policy
     from .vhost import VirtualHost
+
+log = logging.getLogger("leveret.definitions")
 
 _OPERATOR_POLICY, _VHOST_LIMITS = "operator_policy", "vhost-limits"
 _Kind = TypeVar("_Kind")
@@ -50,7 +56,7 @@ def import_definitions(broker: "Broker", definitions: DefinitionsFile) -> None:
                 getattr(importing, kind)(entry)
             except AMQPError as error:
                 raise InvalidDefinitions(f"{kind}[{place}]: {error.explanation}") from error
-            except (Invalid, InvalidHash, InvalidPolicy, NoSuchThing) as error:
+            except (Invalid, InvalidHash, InvalidPolicy, InvalidTable, NoSuchThing) as error:
                 raise InvalidDefinitions(f"{kind}[{place}]: {error}") from error
     broker.do_postponed()
 
@@ -79,15 +85,26 @@ class _Import:
         password = entry.password
         if password is None and entry.password_hash:
             password = checked_hash(entry.password_hash, entry.hashing_algorithm)
+        if self._is_configured(entry.name):
+            return
         user = self._administration.set_user(entry.name, password, tags=tag_names(entry.tags))
         self._administration.set_user_limits(user.name, _limits(entry.limits))
 
+    def _is_configured(self, name: str) -> bool:
+        """Whether the configuration file has that user, and therefore the say."""
+        user = self._broker.users.get(name)
+        configured = user is not None and user.is_configured
+        if configured:
+            log.info("left to the configuration file", extra=fields(user=name))
+        return configured
+
     def vhosts(self, entry: VhostEntry) -> None:
-        kind = entry.default_queue_type or entry.metadata.get("default_queue_type")
+        metadata = entry.metadata
+        kind = entry.default_queue_type or metadata.default_queue_type
         vhost = self._administration.set_vhost(
             entry.name,
-            description=entry.description or entry.metadata.get("description", ""),
-            tags=tag_names(entry.tags or entry.metadata.get("tags", "")),
+            description=entry.description or metadata.description,
+            tags=tag_names(entry.tags or metadata.tags),
             default_queue_type=None if kind in (None, "undefined", "classic") else str(kind),
         )
         if entry.limits:
@@ -95,9 +112,13 @@ class _Import:
 
     def permissions(self, entry: PermissionEntry) -> None:
         patterns = Patterns(entry.configure, entry.write, entry.read)
+        if self._is_configured(entry.user):
+            return
         self._administration.set_permissions(entry.user, entry.vhost, patterns)
 
     def topic_permissions(self, entry: TopicPermissionEntry) -> None:
+        if self._is_configured(entry.user):
+            return
         permissions = self._administration.user(entry.user).permissions.get(entry.vhost)
         topics = {} if permissions is None else dict(permissions.topics)
         topics[entry.exchange] = TopicPatterns(entry.write, entry.read)
@@ -145,13 +166,18 @@ class _Import:
 
     def bindings(self, entry: BindingEntry) -> None:
         vhost = self._administration.vhost(entry.vhost)
-        source = vhost.exchange(entry.source)
-        if entry.destination_type == "queue":
-            destination = vhost.queue(entry.destination)
-        elif entry.destination_type == "exchange":
-            destination = vhost.exchange(entry.destination)
-        else:
+        if entry.destination_type not in ("queue", "exchange"):
             raise Invalid("destination_type must be queue or exchange")
+        of_queue = entry.destination_type == "queue"
+        source = vhost.exchanges.get(entry.source)
+        destination = (vhost.queues if of_queue else vhost.exchanges).get(entry.destination)
+        if source is None or destination is None:
+            # RabbitMQ's own files have such: they leave internal exchanges out.
+            log.warning(
+                "passed over a binding whose source or destination does not exist",
+                extra=fields(vhost=entry.vhost, source=entry.source, destination=entry.destination),
+            )
+            return
         vhost.bind(source, destination, entry.routing_key, table_from_json(entry.arguments))
 
 
@@ -200,9 +226,10 @@ def export_definitions(broker: "Broker") -> DefinitionsFile:
         )
         for vhost, permissions in sorted(user.permissions.items()):
             three = permissions.patterns
-            document.permissions.append(
-                PermissionEntry(user.name, vhost, three.configure, three.write, three.read)
-            )
+            if three is not None:
+                document.permissions.append(
+                    PermissionEntry(user.name, vhost, three.configure, three.write, three.read)
+                )
             document.topic_permissions += [
                 TopicPermissionEntry(user.name, vhost, exchange, two.write, two.read)
                 for exchange, two in sorted(permissions.topics.items())
@@ -221,11 +248,7 @@ def _export_vhost(document: DefinitionsFile, vhost: "VirtualHost") -> None:
             description=vhost.settings.description,
             tags=list(vhost.settings.tags),
             default_queue_type=kind,
-            metadata={
-                "description": vhost.settings.description,
-                "tags": list(vhost.settings.tags),
-                "default_queue_type": kind,
-            },
+            metadata=MetadataEntry(vhost.settings.description, list(vhost.settings.tags), kind),
         )
     )
     if vhost.settings.limits:

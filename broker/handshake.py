@@ -161,11 +161,13 @@ class Handshake:
         vhost = connection.broker.vhosts.get(name)
         if vhost is None:
             raise NotAllowed(f"vhost {name} not found")
-        permissions = connection.user.permissions.get(name)
-        if permissions is None:
-            raise NotAllowed(f"access to vhost '{name}' refused for user '{connection.user.name}'")
-        self._check_limits(connection.user, vhost)
-        connection.vhost, connection.permissions = vhost, permissions
+        user = connection.user
+        # It may have been deleted since it logged in.
+        deleted = connection.broker.users.get(user.name) is not user
+        if deleted or not user.may_enter(name):
+            raise NotAllowed(f"access to vhost '{name}' refused for user '{user.name}'")
+        self._check_limits(user, vhost)
+        connection.vhost, connection.permissions = vhost, user.permissions[name]
         self._send(ConnectionOpenOk())
         return True
 

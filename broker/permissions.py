@@ -16,6 +16,7 @@ from ..amqp.errors import AccessRefused
 from .policy import regular_expression
 
 _DECISIONS_MAX = 4096
+_VARIABLE = re.compile(r"\{(?:username|vhost)\}")
 
 
 class Right(Enum):
@@ -41,12 +42,11 @@ class TopicPatterns(msgspec.Struct, frozen=True):
     read: str
 
 
-NOTHING = Patterns("", "", "")
-
-
 class Permissions:
     """A user's rights in one vhost. Decisions are remembered, so that asking again costs a dict
     look-up. What changes holds for connections that are open, too.
+
+    Without `patterns` the user may not even enter the vhost, whatever topic permissions say.
     """
 
     __slots__ = (
@@ -59,7 +59,7 @@ class Permissions:
         "topics",
     )
 
-    def __init__(self, user: str, vhost: str, patterns: Patterns = NOTHING):
+    def __init__(self, user: str, vhost: str, patterns: Patterns | None = None):
         self._user = user
         self._vhost = vhost
         self._decisions: dict[tuple[Right, str], bool] = {}
@@ -67,12 +67,13 @@ class Permissions:
         self._topic_compiled: dict[tuple[str, Right], re.Pattern[str] | None] = {}
         self.set(patterns)
 
-    def set(self, patterns: Patterns) -> None:
-        """Have these rights from now on."""
+    def set(self, patterns: Patterns | None) -> None:
+        """Have these rights, or none, from now on."""
         self.patterns = patterns
-        self._compiled = tuple(
-            _compiled(pattern) for pattern in (patterns.configure, patterns.write, patterns.read)
-        )
+        three = ("", "", "")
+        if patterns is not None:
+            three = (patterns.configure, patterns.write, patterns.read)
+        self._compiled = tuple(_compiled(pattern) for pattern in three)
         self._decisions.clear()
 
     def set_topics(self, topics: Mapping[str, TopicPatterns]) -> None:
@@ -85,7 +86,9 @@ class Permissions:
         }
 
     def _expanded(self, pattern: str) -> str:
-        return pattern.replace("{username}", self._user).replace("{vhost}", self._vhost)
+        names = {"{username}": self._user, "{vhost}": self._vhost}
+        # In one go, and quoted: a name stands for itself, whatever characters are in it.
+        return _VARIABLE.sub(lambda found: re.escape(names[found[0]]), pattern)
 
     def check_any(self, kind: str, name: str) -> None:
         """Refuse unless at least one right is granted. Raises AccessRefused."""

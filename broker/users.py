@@ -104,7 +104,8 @@ class User:
 
     def may_enter(self, vhost: str) -> bool:
         """Whether it has permissions in that vhost, if only empty ones."""
-        return vhost in self.permissions
+        permissions = self.permissions.get(vhost)
+        return permissions is not None and permissions.patterns is not None
 
     @property
     def value(self) -> dict[str, Any]:
@@ -118,6 +119,7 @@ class User:
             "permissions": {
                 vhost: msgspec.to_builtins(each.patterns)
                 for vhost, each in self.permissions.items()
+                if each.patterns is not None
             },
             "topic_permissions": {
                 vhost: msgspec.to_builtins(each.topics)

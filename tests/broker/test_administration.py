@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+from pamqp.base import Frame
 from pamqp.commands import Basic, Channel, Connection, Exchange, Queue
 
 from durable_server import DurableServer
@@ -131,6 +132,20 @@ def test_deleting_a_user_closes_their_connections(server: FakeServer, shop: Admi
         shop.user("seller")
 
 
+def test_a_user_who_is_deleted_between_login_and_open_gets_no_further(
+    server: FakeServer, shop: Administration
+) -> None:
+    client = server.accept()
+    client.feed(PROTOCOL_HEADER)
+    client.send(start_ok("seller", "pw", ()), channel=0)
+    client.received()
+    shop.delete_user("seller")
+    client.send(Connection.TuneOk(2047, 131_072, 0), Connection.Open("shop"), channel=0)
+    client.expect_connection_closed(
+        530, "NOT_ALLOWED - access to vhost 'shop' refused for user 'seller'", (10, 40)
+    )
+
+
 def test_users_of_the_configuration_file_are_left_to_it() -> None:
     server = FakeServer(Configuration(users=(GUEST, User("fixed", "pw"))))
     administration = Administration(server.broker)
@@ -207,6 +222,63 @@ def test_topic_permissions_hold_at_once(server: FakeServer, shop: Administration
     client.publish(b"m", "k", exchange="amq.topic")
     shop.set_topic_permissions("seller", "shop", {"amq.topic": TopicPatterns("^x", "")})
     client.publish(b"m", "k", exchange="amq.topic")
+    client.expect(Channel.Close)
+
+
+@pytest.mark.parametrize(
+    ("call", "at"),
+    [
+        (Queue.Unbind(queue="q", exchange="amq.topic", routing_key="x"), (50, 50)),
+        (Exchange.Unbind(destination="amq.fanout", source="amq.topic", routing_key="x"), (40, 40)),
+    ],
+)
+def test_unbinding_needs_the_right_to_the_topic_too(
+    server: FakeServer, shop: Administration, call: Frame, at: tuple[int, int]
+) -> None:
+    shop.set_topic_permissions("seller", "shop", {"amq.topic": TopicPatterns("", "^a")})
+    client = server.connect("seller", "pw", "shop")
+    client.declare("q")
+    client.send(call)
+    client.expect_channel_closed(
+        403,
+        "ACCESS_REFUSED - access to topic 'x' in exchange 'amq.topic' in vhost 'shop'"
+        " refused for user 'seller'",
+        at,
+    )
+
+
+def test_topic_permissions_alone_do_not_open_a_vhost(
+    server: FakeServer, shop: Administration
+) -> None:
+    shop.set_topic_permissions("seller", "/", {"amq.topic": TopicPatterns("", "")})
+    refused_open(server, "seller", "pw", "/").expect_connection_closed(
+        530, "NOT_ALLOWED - access to vhost '/' refused for user 'seller'", (10, 40)
+    )
+
+
+def test_permissions_given_again_hold_for_open_connections_and_topics_are_still_restricted(
+    server: FakeServer, shop: Administration
+) -> None:
+    shop.set_topic_permissions("seller", "shop", {"amq.topic": TopicPatterns("^a", "")})
+    client = server.connect("seller", "pw", "shop")
+    shop.clear_permissions("seller", "shop")
+    shop.set_permissions("seller", "shop", ALL)
+    client.declare("q")
+    client.publish(b"m", "x", exchange="amq.topic")
+    client.expect(Channel.Close)
+
+
+@pytest.mark.parametrize("name", ["a(", "a.b", "{vhost}"])
+def test_names_stand_for_themselves_in_topic_permissions(
+    server: FakeServer, shop: Administration, name: str
+) -> None:
+    shop.set_user(name, checked_hash(hashed(b"pw", b"salt", SHA256).encoded))
+    shop.set_permissions(name, "shop", ALL)
+    shop.set_topic_permissions(name, "shop", {"amq.topic": TopicPatterns("^{username}$", "")})
+    client = server.connect(name, "pw", "shop")
+    client.publish(b"m", name, exchange="amq.topic")
+    assert not client.received()
+    client.publish(b"m", name.replace(".", "x") + "x", exchange="amq.topic")
     client.expect(Channel.Close)
 
 
@@ -412,6 +484,23 @@ def test_what_was_set_is_there_after_a_restart(clean: bool) -> None:
     assert permissions.patterns == Patterns("c", ".*", "r")
     assert permissions.topics == {"amq.topic": TopicPatterns("w", "")}
     server.connect("seller", "pw", "shop").publish(b"m", "q")
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_what_a_new_broker_has_stays_deleted_even_if_nothing_else_is_there(clean: bool) -> None:
+    server = DurableServer()
+    administration = Administration(server.broker)
+    administration.delete_user("guest")
+    administration.delete_vhost("/")
+    server.end_turn()
+    server = server.restarted(clean=clean)
+    assert (list(server.broker.users), list(server.broker.vhosts)) == ([], [])
+    administration = Administration(server.broker)
+    administration.set_vhost("/")
+    administration.set_user("guest", "pw")
+    server.end_turn()
+    server = server.restarted(clean=clean)
+    assert (list(server.broker.users), list(server.broker.vhosts)) == (["guest"], ["/"])
 
 
 def test_no_password_is_on_disk_in_clear() -> None:

@@ -11,6 +11,8 @@ from durable_server import DurableServer
 from fake_client import FakeServer
 from leveret.broker.administration import Administration
 from leveret.broker.broker import Broker
+from leveret.broker.configuration import Configuration, User
+from leveret.broker.configuration import Permissions as ConfiguredPermissions
 from leveret.broker.definitions_file import InvalidDefinitions, read_definitions
 from leveret.broker.definitions_transfer import export_definitions, import_definitions
 from leveret.broker.permissions import Patterns, TopicPatterns
@@ -135,12 +137,20 @@ def test_what_is_no_definitions_document_is_refused(text: str, fault: str) -> No
             "parameters[0]: component 'shovel' not found",
         ),
         (
-            {
-                "bindings": [
-                    {"vhost": "/", "source": "x", "destination": "q", "destination_type": "queue"}
-                ]
-            },
-            "bindings[0]: no exchange 'x' in vhost '/'",
+            {"queues": [{"name": "q", "vhost": "/", "arguments": {"x": 1 << 70}}]},
+            "queues[0]: 1180591620717411303424: a number of more than 64 bits",
+        ),
+        (
+            {"queues": [{"name": "q", "vhost": "/", "arguments": {"k" * 300: 1}}]},
+            "queues[0]: 'kkkkkkkkkkkkkkkkkkkk'...: a name of more than 255 bytes",
+        ),
+        (
+            {"queues": [{"name": "\u00e9" * 200, "vhost": "/"}]},
+            "queues[0].name: expected at most 255 bytes of UTF-8",
+        ),
+        (
+            {"vhosts": [{"name": "v", "metadata": {"tags": 5}}]},
+            "vhosts[0].metadata.tags: expected `str | array`, got `int`",
         ),
     ],
 )
@@ -150,3 +160,31 @@ def test_what_cannot_be_is_refused_with_its_place(
     with pytest.raises(InvalidDefinitions) as refused:
         load(server.broker, **document)
     assert str(refused.value) == fault
+
+
+def test_bindings_of_exchanges_that_rabbitmq_did_not_export_are_passed_over(
+    server: FakeServer,
+) -> None:
+    load(
+        server.broker,
+        queues=[{"vhost": "/", "name": "q"}],
+        bindings=[
+            {"vhost": "/", "source": source, "destination": "q", "destination_type": "queue"}
+            for source in ("internal", "amq.fanout")
+        ],
+    )
+    server.connect().publish(b"m", exchange="amq.fanout")
+    assert len(server.broker.vhosts["/"].exchanges["amq.fanout"].bindings) == 1
+
+
+def test_users_of_the_configuration_file_win_over_the_definitions() -> None:
+    rights = ConfiguredPermissions("", "", ".*")
+    fixed = User(name="fixed", password="pw", permissions={"/": rights})
+    server = FakeServer(Configuration(users=(fixed,)))
+    load(
+        server.broker,
+        users=[{"name": "fixed", "password": "other"}],
+        permissions=[{"user": "fixed", "vhost": "/", "configure": ".*", "write": "", "read": ""}],
+    )
+    server.connect("fixed", "pw")
+    assert server.broker.users["fixed"].permissions["/"].patterns == Patterns("", "", ".*")
