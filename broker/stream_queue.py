@@ -3,8 +3,7 @@
 
 Everything published to it gets an offset and stays, on disk, until retention drops the oldest
 segments: x-max-length-bytes says how much is to be kept, x-max-age for how long. Both are looked at
-when a segment is full, after a restart, and when policies change; the segment that is being filled
-always stays.
+when a segment is full and when policies change; the segment that is being filled always stays.
 
 A consumer needs a prefetch. To acknowledge, and likewise to reject or to hand back, is to ask for
 more. There is no getting, no purging, no dead-lettering, and nothing expires one by one.
@@ -114,7 +113,7 @@ class StreamQueue(Queue):
         full = sorted(each for each in self.full_segments if each[0] >= offset)
         self._log.restore(ids[len(dropped) :], offset, full, self.segment_bytes)
         self.full_segments = []
-        self.review()
+        self._retention_due = False  # not yet: the last size is a guess, which may be too high
 
     def requeue(self, message: Message, *, failed: bool = True) -> None:
         """Nothing: the message has never left."""

@@ -131,3 +131,39 @@ def test_a_committed_transaction_is_there_whole_and_an_open_one_not_at_all(
         connection.process_data_events(time_limit=5)
     with channel_to(own_broker) as channel:
         assert [body for body, _ in bodies_in(channel, "q")] == [b"1", b"2"]
+
+
+def test_offsets_of_a_stream_are_the_same_after_a_restart(
+    own_broker: LeveretProcess, restart: Callable[[], None]
+):
+    arguments = {
+        "x-queue-type": "stream",
+        "x-max-length-bytes": 20_000,
+        "x-stream-max-segment-size-bytes": 5_000,
+    }
+
+    def offsets(channel: BlockingChannel) -> list[tuple[int, int]]:
+        channel.basic_qos(prefetch_count=2000)
+        found = []
+        consuming = channel.consume(
+            "log", arguments={"x-stream-offset": "first"}, inactivity_timeout=1
+        )
+        for method, properties, body in consuming:
+            if method is None:
+                break
+            found.append((properties.headers["x-stream-offset"], int(body)))
+        channel.cancel()
+        return found
+
+    with channel_until_the_end(own_broker) as channel:
+        channel.queue_declare("log", durable=True, arguments=arguments)
+        for number in range(1000):
+            channel.basic_publish("", "log", str(number), TRANSIENT)
+        before = offsets(channel)
+        restart()
+    assert 0 < before[0][0] < 1000
+    assert before == [(number, number) for number in range(before[0][0], 1000)]
+    with channel_to(own_broker) as channel:
+        assert offsets(channel) == before
+        channel.basic_publish("", "log", b"1000", TRANSIENT)
+        assert offsets(channel)[-1] == (1000, 1000)
