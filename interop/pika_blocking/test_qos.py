@@ -5,8 +5,8 @@ DEADLINE_S = 10
 
 def settled(connection, channel, queue):
     """Returns when everything sent before has been handled, and its deliveries dispatched."""
-    # By the first round trip the queue has decided on its deliveries. RabbitMQ's channel may pass the
-    # answer on before these, but not that of the second.
+    # By the first round trip the queue has decided on its deliveries. RabbitMQ's channel may pass
+    # the answer on before these, but not that of the second.
     channel.queue_declare(queue, passive=True)
     channel.queue_declare(queue, passive=True)
     connection.process_data_events()
