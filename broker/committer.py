@@ -54,6 +54,7 @@ class Committer:
         self._batch: Batch | None = None
         self._pages_taken = self._pages_written = 0
         self._full = False
+        self._is_in_place = False
         self._mean_s = 1.0
         """About how long batches take lately, in seconds; slow until known better."""
         self._requests: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
@@ -79,17 +80,23 @@ class Committer:
         next.
 
         With `in_place`, for when nothing else is to be done meanwhile, a small batch may have been
-        written and reported when this returns.
+        written and reported when this returns. What the report leads to goes to the thread: a
+        client that has sent many commands ahead would else have them handled ever deeper in calls.
         """
         if self._batch is None and self._journal.has_work:
             self._batch = self._journal.take_batch()
             self._pages_taken = self._journal.pages.position
             if self._batch is None:
                 return
-            if in_place and self._mean_s < QUICK_SYNC_S and _is_small(self._batch):
+            quick = self._mean_s < QUICK_SYNC_S and not self._is_in_place
+            if in_place and quick and _is_small(self._batch):
                 self._write(self._batch)
                 if self._failure is None:
-                    self._report()
+                    self._is_in_place = True
+                    try:
+                        self._report()
+                    finally:
+                        self._is_in_place = False
                 else:
                     os.write(self._answer, b".")
             else:

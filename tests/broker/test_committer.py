@@ -126,3 +126,29 @@ async def test_a_sync_that_fails_in_place_is_a_failure_of_the_journal(
     await written.reported.wait()
     assert threads == [threading.main_thread()]
     assert written.synced[-1] < position
+
+
+async def test_reports_do_not_nest_ever_deeper(
+    written: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await written.get_to_know_the_disk()
+    depth, deepest = 0, 0
+
+    def synced(position: int) -> None:
+        nonlocal depth, deepest
+        depth += 1
+        deepest = max(deepest, depth)
+        if len(written.synced) < 2 * ENOUGH_FOR_A_MEAN:
+            written.append()
+            written.committer.commit(in_place=True)
+        written.synced.append(position)
+        depth -= 1
+        written.reported.set()
+
+    monkeypatch.setattr(written.committer, "_synced", synced)
+    written.append()
+    written.committer.commit(in_place=True)
+    while len(written.synced) < 2 * ENOUGH_FOR_A_MEAN or written.committer.has_work:
+        written.reported = trio.Event()
+        await written.reported.wait()
+    assert deepest <= 2  # one within what the thread has written

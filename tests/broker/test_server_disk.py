@@ -305,3 +305,20 @@ async def test_a_free_port_is_the_same_on_all_addresses_of_the_host() -> None:
     finally:
         for listener in listeners:
             await listener.aclose()
+
+
+async def test_many_declarations_sent_ahead_are_all_answered_on_a_quick_disk(
+    disk: MemoryDisk,
+) -> None:
+    known, many = 100, 500
+    async with running_server(disk=disk) as running, logged_in(running.port) as client:
+        with trio.fail_after(PATIENCE_S):
+            for number in range(known):  # so that it knows how quick the disk is
+                await client.declare(f"known-{number}", durable=True)
+            declarations = [
+                QueueDeclare(0, f"q-{number}", False, True, False, False, False, {})
+                for number in range(many)
+            ]
+            await client.send(b"".join(method_frame(1, each) for each in declarations))
+            for _ in range(many):
+                assert isinstance(await next_method(client), QueueDeclareOk)
