@@ -268,7 +268,7 @@ def _check_not_configured(user: User) -> None:
 def _check_pattern(pattern: str) -> None:
     try:
         regular_expression(pattern)
-    except re.error as error:
+    except (re.error, RecursionError, OverflowError) as error:
         raise Invalid(f"{pattern!r} is not a regular expression: {error}") from error
 
 

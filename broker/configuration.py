@@ -275,7 +275,7 @@ def _check_distinct(key: str, names: tuple[str, ...]) -> None:
 def _check_pattern(key: str, pattern: str) -> None:
     try:
         re.compile(pattern)
-    except re.error as error:
+    except (re.error, RecursionError, OverflowError) as error:
         raise ConfigurationError(f"{key}: expected a regular expression: {error}") from error
 
 

@@ -547,3 +547,9 @@ def test_an_acknowledged_message_stays_so_when_its_user_goes() -> None:
     Administration(server.broker).delete_user("guest")
     server.end_turn()
     assert server.restarted().broker.vhosts["/"].queues["q"].message_count == 0
+
+
+@pytest.mark.parametrize("pattern", ["a{99999999999999999999}", "(" * 20_000 + ")" * 20_000])
+def test_a_pattern_too_large_for_the_engine_is_refused(shop: Administration, pattern: str) -> None:
+    with pytest.raises(Invalid):
+        shop.set_permissions("seller", "shop", Patterns(pattern, "", ""))
