@@ -20,15 +20,17 @@ from measure import Processes, process_name, process_tree
 import wire
 
 HOST = "127.0.0.1"
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 15.0
+HALT_TIMEOUT_S = 120.0
 LOOK_EVERY_S = 0.002
 
 
 class Broker(ABC):
     """A running broker: starts when made, stops on `stop` or at the end of a with block.
 
-    `start_s` is the time from exec to a connection that was accepted and greeted.
+    `started` is the time of its exec (perf_counter), `start_s` the time from there to a connection
+    that was accepted and greeted. `halt` and `start` start it anew with the data that it has.
     """
 
     name: str
@@ -39,18 +41,36 @@ class Broker(ABC):
             directory = self._cleanup.enter_context(
                 tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True)
             )
+            # Closed first, so that nothing runs any more when the directory goes.
+            self._running = self._cleanup.enter_context(ExitStack())
             self._directory = Path(directory)
             self._output = self._directory / "output"
-            command, environment = self._prepare()
-            start = time.perf_counter()
-            self._process = self._run(command, environment)
-            self.port, self.version = self._wait_for_greeting()
-            self.start_s = time.perf_counter() - start
-            self.processes = self._measured()
-            self.start_cpu_s = self.processes.cpu_s()
+            self.start()
         except BaseException:
             self.stop()
             raise
+
+    def start(self) -> None:
+        """Starts it, in a directory that is empty or holds what it stored before."""
+        self._output.unlink(missing_ok=True)
+        command, environment = self._prepare()
+        self.started = time.perf_counter()
+        self._process = self._run(command, environment)
+        self.port, self.version = self._wait_for_greeting()
+        self.start_s = time.perf_counter() - self.started
+        self.processes = self._measured()
+        self.start_cpu_s = self.processes.cpu_s()
+
+    def halt(self, number: signal.Signals) -> None:
+        """Signals the broker and waits for its end; its data stays for the next `start`."""
+        for pid in self.processes.roots:
+            os.kill(pid, number)
+        deadline = time.perf_counter() + HALT_TIMEOUT_S
+        while self.alive:
+            if time.perf_counter() > deadline:
+                raise BrokerError(f"{self.name} does not end on {number.name}")
+            time.sleep(LOOK_EVERY_S)
+        self._running.close()
 
     def __enter__(self) -> Self:
         return self
@@ -88,7 +108,7 @@ class Broker(ABC):
                 stderr=output,
                 start_new_session=True,
             )
-        self._cleanup.callback(_stop, process)
+        self._running.callback(_stop, process)
         return process
 
     def _wait_for_greeting(self) -> tuple[int, str]:

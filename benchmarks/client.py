@@ -5,6 +5,7 @@ to a workload, which moves bytes with `send_some`, `write` and `receive_into`.
 """
 
 import socket
+from collections.abc import Mapping
 from struct import pack, unpack_from
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -13,6 +14,9 @@ import wire
 from wire import Method
 
 CHANNEL = 1
+
+Arguments = Mapping[str, str | int]
+NO_ARGUMENTS: Arguments = {}
 
 
 class BrokerError(Exception):
@@ -114,11 +118,17 @@ class Connection:
         return self._call(CHANNEL, request, arguments, answer)
 
     def declare_queue(
-        self, name: str, *, durable: bool = False, exclusive: bool = False, passive: bool = False
+        self,
+        name: str,
+        *,
+        durable: bool = False,
+        exclusive: bool = False,
+        passive: bool = False,
+        options: Arguments = NO_ARGUMENTS,
     ) -> int:
         """Declares a queue and returns how many ready messages it holds."""
         bits = passive | durable << 1 | exclusive << 2
-        arguments = b"\0\0" + wire.short_string(name) + bytes((bits,)) + wire.long_string(b"")
+        arguments = b"\0\0" + wire.short_string(name) + bytes((bits,)) + wire.table(options)
         answer = self.call(Method.QUEUE_DECLARE, arguments, Method.QUEUE_DECLARE_OK)
         (messages,) = unpack_from(">I", answer, 1 + answer[0])
         return messages
@@ -135,9 +145,12 @@ class Connection:
         arguments = b"\0\0" + wire.short_string(name) + b"\0"
         self.call(Method.EXCHANGE_DELETE, arguments, Method.EXCHANGE_DELETE_OK)
 
-    def bind(self, queue: str, exchange: str, routing_key: str) -> None:
+    def bind(
+        self, queue: str, exchange: str, routing_key: str, options: Arguments = NO_ARGUMENTS
+    ) -> None:
         names = b"".join(map(wire.short_string, (queue, exchange, routing_key)))
-        self.call(Method.QUEUE_BIND, b"\0\0" + names + bytes(5), Method.QUEUE_BIND_OK)
+        arguments = b"\0\0" + names + b"\0" + wire.table(options)
+        self.call(Method.QUEUE_BIND, arguments, Method.QUEUE_BIND_OK)
 
     def consume(self, queue: str, consumer_tag: str, *, prefetch: int = 0) -> None:
         """Starts a consumer: with manual acknowledgements if `prefetch` is given, else without."""

@@ -41,18 +41,22 @@ def block(
     publisher: int = 0,
     persistent: bool = False,
     reply_to: str | None = None,
+    header_properties: Sequence[bytes] = (),
 ) -> Block:
     """Messages to the routing keys in turn, which must be equally long.
 
     There must be more messages in a block than can be under way at once, or `sent_at` confuses
     one round through the block with the next. Requests (with `reply_to`) get a correlation id.
+    With `header_properties`, equally long, the messages have these in turn, and no others.
     """
     parts = [
         wire.publish(
             CHANNEL,
             exchange,
             routing_keys[index % len(routing_keys)],
-            wire.properties(
+            header_properties[index % len(header_properties)]
+            if header_properties
+            else wire.properties(
                 persistent=persistent,
                 correlation_id=None if reply_to is None else f"{publisher:04}-{index:04}",
                 reply_to=reply_to,

@@ -22,9 +22,12 @@ import report
 from brokers import HOST, Broker, Leveret, RabbitMQ
 from client import BrokerError
 from measure import Result
+from restart import restart
 from workloads import WORKLOADS
 
 STARTUP = "startup"
+# By what their restart follows: whether the broker was killed.
+RESTARTS = {"restart": False, "restart-killed": True}
 IDLE_S = 1.0
 RUN_TIMEOUT_S = 300.0
 DEBIAN_RABBITMQ = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
@@ -54,8 +57,19 @@ class Contestant:
     def measure(self, workload: str, warmup_s: float, seconds: float) -> Result:
         if workload == STARTUP:
             return _startup(self.broker(fresh=True))
+        if workload in RESTARTS:
+            return self._restart(workload)
         broker = self.broker(fresh=WORKLOADS[workload].fresh)
         return _load(workload, broker, warmup_s, seconds)
+
+    def _restart(self, workload: str) -> Result:
+        try:
+            result = restart(self.broker(fresh=True), killed=RESTARTS[workload])
+        finally:
+            # Its queue is not to weigh on what is measured next.
+            self.stop()
+        result.workload = workload
+        return result
 
 
 def _startup(broker: Broker) -> Result:
@@ -129,7 +143,7 @@ def _rounds(
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    names = [STARTUP, *WORKLOADS]
+    names = [STARTUP, *RESTARTS, *WORKLOADS]
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help="default: all of them")
     parser.add_argument("--list", action="store_true", help="print the workloads' names, stop")
     parser.add_argument("--rounds", type=int, default=3)

@@ -3,13 +3,15 @@
 from contextlib import ExitStack
 from functools import partial
 
-from client import BrokerError, Connection
+from client import NO_ARGUMENTS, BrokerError, Connection
 from consume import Consumer, read_probe
 from flow import Flow
-from measure import Result, result
+from measure import Latencies, Result, result
 from publish import Publisher, block
 from target import Target
 from topology import numbered, queues
+
+import wire
 
 WINDOW_MESSAGES = 10_000
 WINDOW_BYTES = 4 << 20
@@ -35,21 +37,33 @@ def deliver(
     prefetch: int = 0,
     confirm_window: int = 0,
     safe: bool = False,
+    priorities: int = 0,
 ) -> Result:
     """As many publishers, queues and consumers as lanes; every publisher sends to every queue.
 
     With a prefetch, deliveries are acknowledged, half a prefetch at a time. `safe` means durable
     queues and persistent messages. Latency is to the consumer, or with confirms to the confirm.
+    With `priorities`, the queues know so many above 0, and the messages have those below it in
+    turn; latency, which is then the backlog's more than the broker's, is not measured.
     """
     window = window_messages(body_bytes)
     names = numbered(lanes)
+    options = {"x-max-priority": priorities} if priorities else NO_ARGUMENTS
     with ExitStack() as stack:
-        stack.enter_context(queues(target.address, names, durable=safe))
+        stack.enter_context(queues(target.address, names, durable=safe, options=options))
         connect = partial(Connection, target.address)
         consuming = [stack.enter_context(connect()) for _ in names]
         for connection, name in zip(consuming, names, strict=True):
             connection.consume(name, "c", prefetch=prefetch)
-        make_block = partial(block, "", names, body_bytes, messages=2 * window, persistent=safe)
+        make_block = partial(
+            block,
+            "",
+            names,
+            body_bytes,
+            messages=2 * window,
+            persistent=safe,
+            header_properties=[wire.properties(priority=each) for each in range(priorities)],
+        )
         publishers = [
             Publisher(stack.enter_context(connect()), make_block(publisher=lane), confirm_window)
             for lane in range(lanes)
@@ -61,6 +75,7 @@ def deliver(
                 read_probe(connection),
                 ack_every=-(-prefetch // 2),
                 gather=gather_messages(body_bytes, window),
+                varied=priorities > 0,
             )
             for connection in consuming
         ]
@@ -72,6 +87,8 @@ def deliver(
         usage, operations = flow.measure(target)
         flow.finish()
         latencies = publishers[0].confirm_latencies if confirm_window else flow.latencies
+        if priorities:
+            latencies = Latencies()
         return result("delivery", operations, usage, target.processes, latencies)
 
 

@@ -3,18 +3,22 @@
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
-from client import Address, Connection
+from client import NO_ARGUMENTS, Address, Arguments, Connection
 
 
 @contextmanager
 def queues(
-    address: Address, names: Sequence[str], *, durable: bool = False
+    address: Address,
+    names: Sequence[str],
+    *,
+    durable: bool = False,
+    options: Arguments = NO_ARGUMENTS,
 ) -> Generator[Connection]:
     """Declares empty queues, deletes them at the end; gives the connection it does so on."""
     with Connection(address) as connection:
         for name in names:
             connection.delete_queue(name)
-            connection.declare_queue(name, durable=durable)
+            connection.declare_queue(name, durable=durable, options=options)
         yield connection
         for name in names:
             connection.delete_queue(name)

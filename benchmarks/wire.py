@@ -4,7 +4,7 @@ Only what the workloads need of the specification (sections 2.3.5 and 4.2) is he
 take and return bytes; nothing in this file knows about sockets.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from struct import Struct, pack, unpack_from
@@ -16,7 +16,13 @@ FRAME_END = b"\xce"
 FRAME_OVERHEAD = 8
 
 CLASS_BASIC = 60
-DELIVERY_MODE, CORRELATION_ID, REPLY_TO = 1 << 12, 1 << 10, 1 << 9
+HEADERS, DELIVERY_MODE, PRIORITY, CORRELATION_ID, REPLY_TO = (
+    1 << 13,
+    1 << 12,
+    1 << 11,
+    1 << 10,
+    1 << 9,
+)
 
 frame_head = Struct(">BHI")
 # A whole basic.ack from the broker: constant up to the method id, delivery tag, multiple, end.
@@ -55,6 +61,7 @@ class Method(IntEnum):
     BASIC_PUBLISH = 60 << 16 | 40
     BASIC_DELIVER = 60 << 16 | 60
     BASIC_ACK = 60 << 16 | 80
+    BASIC_NACK = 60 << 16 | 120
     CONFIRM_SELECT = 85 << 16 | 10
     CONFIRM_SELECT_OK = 85 << 16 | 11
 
@@ -101,13 +108,34 @@ def method(channel: int, identifier: Method, arguments: bytes = b"") -> bytes:
     return frame(FRAME_METHOD, channel, pack(">I", identifier) + arguments)
 
 
+def table(entries: Mapping[str, str | int]) -> bytes:
+    """A field table with its length, as methods and content headers hold it."""
+    data = b""
+    for name, value in entries.items():
+        if isinstance(value, int):
+            field = pack(">ci", b"I", value)
+        else:
+            field = b"S" + long_string(value.encode())
+        data += short_string(name) + field
+    return long_string(data)
+
+
 def properties(
-    *, persistent: bool = False, correlation_id: str | None = None, reply_to: str | None = None
+    *,
+    headers: Mapping[str, str | int] | None = None,
+    persistent: bool = False,
+    priority: int | None = None,
+    correlation_id: str | None = None,
+    reply_to: str | None = None,
 ) -> bytes:
     """Property flags and values as they stand in a content header."""
     flags, values = 0, b""
+    if headers is not None:
+        flags, values = flags | HEADERS, values + table(headers)
     if persistent:
         flags, values = flags | DELIVERY_MODE, values + b"\x02"
+    if priority is not None:
+        flags, values = flags | PRIORITY, values + bytes((priority,))
     if correlation_id is not None:
         flags, values = flags | CORRELATION_ID, values + short_string(correlation_id)
     if reply_to is not None:
@@ -137,6 +165,11 @@ def publish(channel: int, exchange: str, routing_key: str, header: bytes, body: 
 def ack(channel: int, delivery_tag: int) -> bytes:
     """Acknowledges everything up to and including the delivery tag."""
     return method(channel, Method.BASIC_ACK, pack(">QB", delivery_tag, 1))
+
+
+def reject(channel: int, delivery_tag: int) -> bytes:
+    """Rejects everything up to and including the delivery tag, without requeueing it."""
+    return method(channel, Method.BASIC_NACK, pack(">QB", delivery_tag, 1))
 
 
 def frames(data: bytes) -> Iterator[Frame]:

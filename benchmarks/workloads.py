@@ -6,9 +6,11 @@ from typing import NamedTuple
 
 from backlog import fill_drain
 from connections import churn, connections
-from fanout import fanout, topic
+from fanout import fanout
 from latency import paced
+from lifetime import deadletter, expire
 from measure import Result
+from routing import headers, topic
 from rpc import rpc
 from target import Target
 from throughput import deliver, store
@@ -51,6 +53,13 @@ WORKLOADS: dict[str, Workload] = {
     "fanout-100-100": Workload(partial(fanout, body_bytes=100, queue_count=100, connections=10)),
     "topic-100-100": Workload(partial(topic, body_bytes=100, bindings=100)),
     "topic-1000-100": Workload(partial(topic, body_bytes=100, bindings=1000)),
+    "headers-100-100": Workload(partial(headers, body_bytes=100, bindings=100)),
+    "priority-10-100": Workload(partial(deliver, body_bytes=100, prefetch=100, priorities=10)),
+    "deadletter-100": Workload(partial(deadletter, body_bytes=100, prefetch=100)),
+    "ttl-10000": Workload(
+        partial(expire, body_bytes=100, queue_count=10_000, ttl_ms=1000, confirm_window=1000),
+        fresh=True,
+    ),
     "rpc-1": Workload(partial(rpc, concurrency=1)),
     "rpc-16": Workload(partial(rpc, concurrency=16)),
     "rpc-64x8": Workload(partial(rpc, concurrency=8, clients=8)),
