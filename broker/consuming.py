@@ -125,7 +125,7 @@ def _check_consume_arguments(queue: Queue, arguments: Table) -> None:
             f' "expected integer, got {timeout.type_name}"'
         )
     kind = queue_type(queue.arguments)
-    for name in ("x-priority",) if kind == STREAM else _STREAM_ARGUMENTS:
+    for name in ("x-priority", "x-cancel-on-ha-failover") if kind == STREAM else _STREAM_ARGUMENTS:
         if name in arguments:
             raise PreconditionFailed(
                 f"invalid arg '{name}' for {queue!r} of queue type rabbit_{kind}_queue"

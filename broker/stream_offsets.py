@@ -30,7 +30,7 @@ def start_offset(field: Field | None, log: StreamLog, wall_ms: int, resource: st
     if field is None:
         return log.next_offset
     if field.tag in INTEGER_TAGS:
-        return min(max(field.integer, log.first_offset), log.next_offset)
+        return max(field.integer, log.first_offset)
     if field.tag == "T":
         assert isinstance(field.value, int)
         return log.offset_at(field.value * 1000)

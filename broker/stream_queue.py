@@ -214,12 +214,12 @@ class StreamQueue(Queue):
 
     def add_consumer(self, consumer: "Consumer") -> None:
         """Raises NotSupported, PreconditionFailed."""
-        if consumer.no_ack:
-            raise self._not_supported("automatic acknowledgement not supported")
-        if not consumer.prefetch:
+        if not consumer.channel.prefetch:
             shown = f"stream {self!r}" if self._rules.brief_stream_texts else f"'{self!r}'"
             unset = "not set for" if self._rules.brief_stream_texts else "is not set for"
             raise PreconditionFailed(f"consumer prefetch count {unset} {shown}")
+        if consumer.no_ack:
+            raise self._not_supported("automatic acknowledgement not supported")
         if consumer.channel.unsettled.limit:
             raise NotSupported(f"{self!r} does not support global qos")
         asked = consumer.arguments.get("x-stream-offset")
