@@ -224,7 +224,7 @@ def _credentials(mechanism: str, response: bytes) -> tuple[str, bytes]:
     """User name and password from a SASL response. Raises HandshakeFailed."""
     if mechanism == "PLAIN":
         parts = response.split(b"\0")
-        if len(parts) != 3:
+        if len(parts) != 3 or parts[0]:  # nobody can act for somebody else
             raise HandshakeFailed("malformed PLAIN response")
         return parts[1].decode("utf-8", "surrogateescape"), parts[2]
     if mechanism == "AMQPLAIN":

@@ -222,6 +222,7 @@ def test_another_user_can_come_from_elsewhere() -> None:
         start_ok(response="guest"),
         start_ok(response=""),
         start_ok(response="\0guest\0guest\0more"),
+        start_ok(response="other\0guest\0guest"),
         start_ok(mechanism="AMQPLAIN", response="nonsense"),
         start_ok(mechanism="AMQPLAIN", response=""),
         start_ok(mechanism="AMQPLAIN", response=amqplain(LOGIN="guest")),
