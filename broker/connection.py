@@ -55,6 +55,8 @@ CLOSE_TIMEOUT_S = 30.0
 connection.close-ok.
 """
 
+_OVER = (State.CLOSING, State.LEAVING, State.CLOSED)
+
 
 class Transport(Protocol):
     """What carries a connection's bytes."""
@@ -316,7 +318,7 @@ class Connection:
 
     def close(self, error: AMQPError) -> None:
         """Close the connection because of an error, and wait for the client's answer."""
-        if self.state in (State.CLOSING, State.CLOSED):
+        if self.state in _OVER:
             return
         log.warning("closed", extra=fields(connection=self.name, reason=error.reply_text))
         class_id, method_id = error.at or (
@@ -349,7 +351,7 @@ class Connection:
         )
         self._release()
         self.send(method_frame(0, ConnectionCloseOk()))
-        self.state = State.CLOSED
+        self.state = State.LEAVING
         self._deadline = self._within(CLOSE_TIMEOUT_S, "the client has not hung up")
 
     def _drop_later(self, why: str) -> None:
@@ -365,7 +367,7 @@ class Connection:
 
     def lost(self, why: str) -> None:
         """The client is gone or has to go: free all it held. Hanging up is the edge's part."""
-        if self.state not in (State.CLOSING, State.CLOSED):
+        if self.state not in _OVER:
             log.warning("lost", extra=fields(connection=self.name, reason=why))
         self._release()
         self.state = State.CLOSED

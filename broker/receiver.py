@@ -57,6 +57,7 @@ class State(Enum):
     HANDSHAKE = "opening"
     OPEN = "open"
     CLOSING = "close sent, waiting for close-ok"
+    LEAVING = "close-ok sent, waiting for the client to hang up"
     CLOSED = "closed"
 
 
@@ -127,7 +128,7 @@ class Receiver:
                 return self._receive_header(connection, data)
             case State.HANDSHAKE:
                 return self._receive_handshake(connection, data)
-            case State.CLOSING:
+            case State.CLOSING | State.LEAVING:
                 return self._receive_closing(connection, data)
             case State.CLOSED:
                 self.position = len(data)
@@ -185,8 +186,10 @@ class Receiver:
         self.receive(connection, b"")
 
     def _receive_closing(self, connection: "Connection", data: bytes) -> bool:
-        """After connection.close: nothing matters any more but close and close-ok."""
-        while connection.state is State.CLOSING:
+        """After connection.close, whoever sent it: nothing matters any more but close, which gets
+        its answer every time, and close-ok.
+        """
+        while connection.state is not State.CLOSED:
             try:
                 framed = read_frame(data, self.position, connection.payload_max)
             except HardError:

@@ -32,6 +32,21 @@ def test_what_comes_after_close_is_dropped(client: FakeClient) -> None:
     assert not client.connection.broker.vhosts["/"].queues
 
 
+def test_a_client_that_closes_twice_is_answered_twice(client: FakeClient) -> None:
+    client.feed(encoded(CLOSE, channel=0) * 2)
+    client.expect(Connection.CloseOk, 0)
+    client.expect(Connection.CloseOk, 0)
+    client.send(CLOSE, channel=0)
+    client.expect(Connection.CloseOk, 0)
+    assert not client.hung_up
+
+
+def test_a_client_that_closes_and_confirms_is_hung_up_on(client: FakeClient) -> None:
+    client.feed(encoded(CLOSE, channel=0) + encoded(Connection.CloseOk(), channel=0))
+    client.expect(Connection.CloseOk, 0)
+    assert client.hung_up
+
+
 def test_a_client_that_does_not_hang_up_is_hung_up_on_after_30_s(
     server: FakeServer, client: FakeClient
 ) -> None:
