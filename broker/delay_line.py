@@ -16,7 +16,7 @@ from heapq import heappop, heappush
 
 from .due_heap import DueHeap
 from .intake import Intake
-from .line import LOADED_BYTES, MESSAGE_OVERHEAD_BYTES, PAGED_MESSAGES, Store, owns
+from .line import LOADED_BYTES, PAGED_MESSAGES, Store, owns
 from .message import Message
 from .queue import BATCH_MESSAGES, Queue
 from .timers import Timer
@@ -93,7 +93,7 @@ class DelayLine(Queue):
         return True
 
     def enqueue(self, message: Message) -> None:
-        self._held_bytes += _size(message)
+        self._held_bytes += message.memory_bytes
         heappush(self._waiting, (self._due_ms(message), message.id, message))
         self.look()
 
@@ -112,7 +112,7 @@ class DelayLine(Queue):
         waiting.sort()
         for _ in range(min(len(waiting) - self._batch(), PAGED_MESSAGES)):
             due_ms, _, message = waiting.pop()
-            self._held_bytes -= _size(message)
+            self._held_bytes -= message.memory_bytes
             self._on_disk.push(due_ms, self._stored(message))
 
     def _batch(self) -> int:
@@ -149,8 +149,8 @@ class DelayLine(Queue):
             if waiting and waiting[0][0] == first_ms:
                 due += self._load(ids)
                 message = heappop(waiting)[2]
-                self._held_bytes -= _size(message)
-                size += _size(message)
+                self._held_bytes -= message.memory_bytes
+                size += message.memory_bytes
                 due.append(message)
             else:
                 ids.append(on_disk.pop()[1])
@@ -208,7 +208,3 @@ class DelayLine(Queue):
         self._stop()
         self.clear()
         super().end()
-
-
-def _size(message: Message) -> int:
-    return len(message.content) + MESSAGE_OVERHEAD_BYTES

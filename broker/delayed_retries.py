@@ -23,19 +23,21 @@ if TYPE_CHECKING:
     from .queue import Queue
 
 WAITING_MAX = 20_000
+WAITING_MAX_BYTES = 32 << 20
 """When more are waiting in a queue, the next ones are ready at once: they take memory."""
 
 
 class DelayedRetries:
     """What waits for its next delivery in one queue."""
 
-    __slots__ = ("_queue", "_timer", "_timers", "_waiting")
+    __slots__ = ("_queue", "_timer", "_timers", "_waiting", "_waiting_bytes")
 
     def __init__(self, queue: "Queue", timers: Timers):
         self._queue = queue
         self._timers = timers
         self._timer: Timer | None = None
         self._waiting: list[tuple[float, int, Message]] = []
+        self._waiting_bytes = 0
 
     def delay_ms(self, returns: int, *, failed: bool) -> int:
         """How long a message waits that has come back so many times; 0 for not at all."""
@@ -54,8 +56,10 @@ class DelayedRetries:
         if not self._queue.keeps_all:  # a quorum queue has counted it
             message = msgspec.structs.replace(message, returns=message.returns + 1)
         delay_ms = self.delay_ms(message.returns, failed=failed)
-        if not delay_ms or len(self._waiting) >= WAITING_MAX:
+        waiting_bytes = self._waiting_bytes + message.memory_bytes
+        if not delay_ms or len(self._waiting) >= WAITING_MAX or waiting_bytes > WAITING_MAX_BYTES:
             return False
+        self._waiting_bytes = waiting_bytes
         due = self._timers.now + delay_ms / 1000
         heappush(self._waiting, (due, message.id, message))
         self._watch()
@@ -63,18 +67,20 @@ class DelayedRetries:
 
     def clear(self) -> None:
         """Drop all that waits."""
-        waiting, self._waiting = self._waiting, []
-        for _, _, message in waiting:
+        for message in self._take_all():
             if message.stored:
                 self._queue.settle(message)
         self._watch()
 
     def release(self) -> None:
         """Have all that waits be ready now."""
-        waiting, self._waiting = self._waiting, []
-        for _, _, message in waiting:
+        for message in self._take_all():
             self._queue.ready_again(message)
         self._watch()
+
+    def _take_all(self) -> list[Message]:
+        waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        return [message for _, _, message in waiting]
 
     def _watch(self) -> None:
         due = self._waiting[0][0] if self._waiting else None
@@ -87,5 +93,7 @@ class DelayedRetries:
     def _release_due(self) -> None:
         self._timer = None
         while self._waiting and self._waiting[0][0] <= self._timers.now:
-            self._queue.ready_again(heappop(self._waiting)[2])
+            message = heappop(self._waiting)[2]
+            self._waiting_bytes -= message.memory_bytes
+            self._queue.ready_again(message)
         self._watch()

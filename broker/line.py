@@ -13,7 +13,7 @@ from typing import Protocol
 
 from ..storage.pages import FIRST_PAGED_ID
 from .backlog import Backlog
-from .message import Message
+from .message import OVERHEAD_BYTES, Message
 
 LOADED_MESSAGES = 500
 LOADED_BYTES = 1 << 20
@@ -21,9 +21,6 @@ LOADED_BYTES = 1 << 20
 
 PAGED_MESSAGES = 20_000
 """How many messages are paged out at once."""
-
-MESSAGE_OVERHEAD_BYTES = 200
-"""About what a queued message takes beside its content."""
 
 
 class Store(Protocol):
@@ -198,7 +195,7 @@ class Line:
 
     def seen(self, content_bytes: int) -> None:
         """Note the size of a message that it holds."""
-        size = content_bytes + MESSAGE_OVERHEAD_BYTES
+        size = content_bytes + OVERHEAD_BYTES
         self.mean_bytes = (7 * self.mean_bytes + size) >> 3 if self.mean_bytes else size
 
     def _stored(self, message: Message) -> int:

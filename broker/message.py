@@ -7,10 +7,14 @@ must be smaller costs a new cut.
 
 import msgspec
 
+from ..amqp import frames
 from ..amqp.basic import CONTENT_FRAME_HEAD, split_address
 from ..amqp.content import CONTENT_HEAD, Properties, content_header
-from ..amqp.frames import BODY, HEAD, HEADER, OVERHEAD_BYTES, frame
+from ..amqp.frames import BODY, HEAD, HEADER, frame
 from .notes import Notes, read_notes
+
+OVERHEAD_BYTES = 200
+"""About what a message takes in memory beside its content."""
 
 _PROPERTIES_AT = HEAD.size + CONTENT_HEAD.size
 
@@ -44,6 +48,11 @@ class Message(msgspec.Struct, gc=False, eq=False):
     """How often it came back to the quorum queue that this copy is in (`delivery_counts`)."""
 
     @property
+    def memory_bytes(self) -> int:
+        """About how much memory it takes."""
+        return len(self.content) + OVERHEAD_BYTES
+
+    @property
     def properties(self) -> Properties:
         """The properties, read anew from the content header."""
         return Properties(self.raw_properties)
@@ -71,7 +80,7 @@ class Message(msgspec.Struct, gc=False, eq=False):
         while at < len(content):
             size = HEAD.unpack_from(content, at)[2]
             parts.append(content[at + HEAD.size : at + HEAD.size + size])
-            at += size + OVERHEAD_BYTES
+            at += size + frames.OVERHEAD_BYTES
         return b"".join(parts)
 
     def content_for(self, channel: int, payload_max: int) -> bytes:
@@ -82,7 +91,7 @@ class Message(msgspec.Struct, gc=False, eq=False):
         parts: list[bytes] = []
         while at < len(content):
             kind, _, size = HEAD.unpack_from(content, at)
-            end = at + size + OVERHEAD_BYTES
+            end = at + size + frames.OVERHEAD_BYTES
             if kind == BODY and size > payload_max:
                 start = at + HEAD.size
                 parts.extend(
@@ -117,4 +126,4 @@ def routing_keys(message: Message) -> list[str]:
 
 
 def _header_end(content: bytes) -> int:
-    return HEAD.unpack_from(content)[2] + OVERHEAD_BYTES
+    return HEAD.unpack_from(content)[2] + frames.OVERHEAD_BYTES

@@ -17,7 +17,6 @@ from ..amqp.fields import Field
 from ..amqp.frames import erlang_binary
 from .binding import Binding
 from .exchange import Exchange, Holding
-from .line import MESSAGE_OVERHEAD_BYTES
 from .message import Message
 
 if TYPE_CHECKING:
@@ -67,13 +66,13 @@ class RecentHistoryExchange(Exchange):
 
     def _remember(self, routing_keys: Sequence[str], message: Message) -> None:
         self._history.append((routing_keys, message))
-        self._bytes += _size(message)
+        self._bytes += message.memory_bytes
         if len(self._history) > self._length:
             self._forget_first()
         self._shorten(_MAX_BYTES)
 
     def _forget_first(self) -> None:
-        self._bytes -= _size(self._history.popleft()[1])
+        self._bytes -= self._history.popleft()[1].memory_bytes
 
     def _shorten(self, most_bytes: int) -> None:
         while self._bytes > most_bytes and len(self._history) > 1:
@@ -91,10 +90,6 @@ class RecentHistoryExchange(Exchange):
     def page_out(self) -> None:
         """Forget the older half, in bytes: this is a memory of what was, not a place to keep it."""
         self._shorten(self._bytes // 2)
-
-
-def _size(message: Message) -> int:
-    return len(message.content) + MESSAGE_OVERHEAD_BYTES
 
 
 def _checked(length: Field) -> int:

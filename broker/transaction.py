@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING, TypeAlias
 
 from ..amqp.errors import PreconditionFailed
-from .line import MESSAGE_OVERHEAD_BYTES
 from .message import Message
 from .queue import Queue
 from .unsettled import Delivery, Outcome
@@ -33,7 +32,7 @@ class Transaction:
 
     def publish(self, message: Message, queues: tuple[Queue, ...], mandatory: bool) -> None:
         """Hold a routed message back. Raises PreconditionFailed if too much is held already."""
-        held_bytes = len(message.content) + MESSAGE_OVERHEAD_BYTES
+        held_bytes = message.memory_bytes
         if not self._memory.hold_for_transaction(held_bytes):
             raise PreconditionFailed(
                 "uncommitted transactions hold more than"

@@ -237,7 +237,7 @@ class StoredMessage(NamedTuple):
 
 _new_message = cast(
     Callable[[type[StoredMessage], tuple[int, tuple[int, ...], bytes, bytes]], StoredMessage],
-    tuple.__new__,  # pyright: ignore[reportUnknownMemberType]
+    tuple.__new__,  # pyright: ignore[reportUnknownMemberType] - typeshed has no type for it
 )
 
 

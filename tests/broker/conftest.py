@@ -2,7 +2,7 @@ import pytest
 
 pytest.register_assert_rewrite("fake_client")
 
-from fake_client import FakeClient, FakeServer  # noqa: E402
+from fake_client import FakeClient, FakeServer  # noqa: E402 - only what is imported later is rewritten
 
 
 @pytest.fixture

@@ -173,7 +173,7 @@ def test_a_long_timeout_keeps_few_marks(server: FakeServer, client: FakeClient) 
         client.publish(b"", "q")
         server.advance(0.25)
     assert len(client.deliveries()) == 1500
-    [marks] = server.broker.ack_timeouts._marks.values()  # pyright: ignore[reportPrivateUsage]
+    [marks] = server.broker.ack_timeouts._marks.values()  # pyright: ignore[reportPrivateUsage] - what is left shows nowhere else
     assert len(marks) <= 1001
     server.advance(601 - 375)
     client.expect_channel_closed(406, text(600_000), (0, 0))
@@ -186,7 +186,7 @@ def test_nothing_is_left_of_a_channel_that_is_gone(server: FakeServer, client: F
     server.advance(MINUTE_S)
     client.request(Channel.Close(200, "", 0, 0), Channel.CloseOk)
     server.advance(MINUTE_S)
-    assert not server.broker.ack_timeouts._marks  # pyright: ignore[reportPrivateUsage]
+    assert not server.broker.ack_timeouts._marks  # pyright: ignore[reportPrivateUsage] - what is left shows nowhere else
 
 
 # --- from RabbitMQ 4.3 on ----------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """When the journal is written by the thread, and when in place."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 import trio
@@ -61,12 +61,13 @@ def disk() -> MemoryDisk:
 
 
 @pytest.fixture
-def written(disk: MemoryDisk, nursery: trio.Nursery) -> Iterator[Written]:
+async def written(disk: MemoryDisk) -> AsyncIterator[Written]:
     journal, _ = open_journal(disk)
     written = Written(journal)
-    nursery.start_soon(written.committer.run)
-    yield written
-    nursery.cancel_scope.cancel()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(written.committer.run)
+        yield written
+        nursery.cancel_scope.cancel()
     written.committer.stop()
 
 

@@ -93,6 +93,14 @@ def test_tags_may_be_a_text_with_commas_and_users_may_come_with_passwords(
     server.connect("u", "pw")
 
 
+def test_a_password_that_is_the_users_already_is_not_hashed_again(server: FakeServer) -> None:
+    user = {"name": "u", "password": "pw", "tags": []}
+    load(server.broker, users=[user])
+    before = Administration(server.broker).user("u").password_hash
+    load(server.broker, users=[user])
+    assert Administration(server.broker).user("u").password_hash == before
+
+
 def test_keys_that_are_not_known_are_passed_over(server: FakeServer) -> None:
     load(server.broker, global_parameters=[{"name": "cluster_name", "value": "x"}], new_key=1)
 

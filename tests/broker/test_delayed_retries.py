@@ -7,6 +7,7 @@ from pamqp.commands import Basic, Queue
 
 from durable_server import DurableServer
 from fake_client import FakeClient, FakeServer
+from leveret.broker import delayed_retries
 
 KINDS = ("classic", "quorum")
 
@@ -140,3 +141,27 @@ def test_what_waits_survives_a_restart(kind: str, clean: bool):
     again = server.restarted(clean=clean).connect().get()
     assert again.body == b"x"
     assert again.call.redelivered
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("bound", "most"), [("WAITING_MAX", 2), ("WAITING_MAX_BYTES", 3000)])
+def test_what_is_too_much_to_wait_is_ready_at_once(
+    server: FakeServer,
+    client: FakeClient,
+    kind: str,
+    bound: str,
+    most: int,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(delayed_retries, bound, most)
+    declare(client, kind)
+    for _ in range(4):
+        client.publish(bytes(1000), "q")
+    tags = [client.get().call.delivery_tag for _ in range(4)]
+    for tag in tags:
+        client.send(Basic.Reject(delivery_tag=tag, requeue=True))
+    assert client.ready_in("q") == 2
+    server.advance(1.01)
+    assert client.ready_in("q") == 4
+    give_back(client)
+    assert client.ready_in("q") == 3

@@ -25,7 +25,7 @@ DECLARE_QUEUE, DECLARE_EXCHANGE, PUBLISH = (50, 10), (40, 10), (60, 40)
 
 
 def server_of(version: EmulatedVersion, **settings: object) -> FakeServer:
-    return FakeServer(Configuration(emulate=version, **settings))  # type: ignore[arg-type]
+    return FakeServer(Configuration(emulate=version, **settings))  # type: ignore[arg-type] - any setting
 
 
 @pytest.fixture(params=VERSIONS)
@@ -127,7 +127,7 @@ def test_deaths_that_a_client_made_up_count_before_4_0_only(
     headers = dead_letter(client, {"x-death": [death], "x-first-death-queue": "elsewhere", "a": 1})
     assert headers["a"] == 1
     assert headers["x-last-death-queue"] == "q"
-    counts = [entry["count"] for entry in headers["x-death"]]  # type: ignore[attr-defined]
+    counts = [entry["count"] for entry in headers["x-death"]]  # type: ignore[attr-defined] - an array
     if version == "3.13":
         assert counts == [8]
         assert headers["x-first-death-queue"] == "elsewhere"

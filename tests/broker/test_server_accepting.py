@@ -48,7 +48,7 @@ async def accept(running: RunningServer, *errors: int) -> None:
     ours, theirs = await connected_pair()
     with ours:
         listener = FailingListener(theirs, *errors)
-        await running.server.accept(listener)  # pyright: ignore[reportArgumentType]
+        await running.server.accept(listener)  # pyright: ignore[reportArgumentType] - a fake
         client = RawClient(ours)
         await client.send(PROTOCOL_HEADER)
         await client.expect(ConnectionStart)

@@ -73,7 +73,7 @@ def test_messages_far_apart_are_not_read_with_all_between_them() -> None:
 
     def counting(file: object, size: int, offset: int) -> bytes:
         nonlocal read_bytes
-        data = real(file, size, offset)  # pyright: ignore[reportArgumentType]
+        data = real(file, size, offset)  # pyright: ignore[reportArgumentType] - any disk
         read_bytes += len(data)
         return data
 

@@ -264,5 +264,5 @@ async def logged_in(
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for something that the broker is about to do; the caller limits the time."""
-    while not condition():  # noqa: ASYNC110
+    while not condition():  # noqa: ASYNC110 - no event tells of it
         await trio.sleep(0.001)
