@@ -11,7 +11,7 @@ from .consistent_hash_exchange import ConsistentHashExchange
 from .deduplication_exchange import DeduplicationExchange
 from .delayed_exchange import DelayedExchange
 from .exchange import Exchange
-from .header_match import HeaderMatch
+from .header_match import HeaderIndex
 from .message import Message
 from .modulus_hash_exchange import ModulusHashExchange
 from .policy import Definition
@@ -131,31 +131,27 @@ class HeadersExchange(Exchange):
     """
 
     type = "headers"
-    __slots__ = ("_matches",)
+    __slots__ = ("_index",)
 
     @property
     def routes_each_message(self) -> bool:
         return True
 
     def prepare(self) -> None:
-        self._matches: dict[Binding, HeaderMatch] = {}
+        self._index: HeaderIndex[Binding] = HeaderIndex()
 
     def added(self, binding: Binding) -> None:
-        self._matches[binding] = HeaderMatch(binding.arguments)
+        self._index.add(binding, binding.arguments)
 
     def removed(self, binding: Binding) -> None:
-        del self._matches[binding]
+        self._index.remove(binding)
 
     def match(
         self, routing_keys: Sequence[str], message: Message | None
     ) -> Iterable["Destination"]:
         assert message is not None
         headers = message.properties.headers()
-        return [
-            binding.destination
-            for binding, match in self._matches.items()
-            if match.matches(headers)
-        ]
+        return [binding.destination for binding in self._index.match(headers)]
 
 
 EXCHANGE_TYPES: dict[str, type[Exchange]] = {

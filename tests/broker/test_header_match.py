@@ -4,9 +4,20 @@ from hypothesis import strategies as st
 
 from leveret.amqp.errors import PreconditionFailed
 from leveret.amqp.fields import Field, Table
-from leveret.broker.header_match import HeaderMatch
+from leveret.broker.header_match import HeaderIndex
 
 ONE, TWO = Field("b", 1), Field("b", 2)
+
+
+class HeaderMatch:
+    """An index of one binding."""
+
+    def __init__(self, arguments: Table):
+        self._index = HeaderIndex[str]()
+        self._index.add("it", arguments)
+
+    def matches(self, headers: Table) -> bool:
+        return set(self._index.match(headers)) == {"it"}
 
 
 def text(value: str) -> Field:
@@ -126,3 +137,35 @@ def test_it_agrees_with_a_plain_reading_of_the_rules(
     ]
     expected = any(agreeing) if mode is not None and mode[:3] == "any" else all(agreeing)
     assert HeaderMatch(with_mode(mode, arguments)).matches(headers) == expected
+
+
+@pytest.mark.slow
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(MODES), tables, st.booleans()), max_size=6),
+    st.lists(tables, max_size=3),
+)
+def test_many_bindings_are_found_as_each_one_by_itself(
+    bindings: list[tuple[str | None, Table, bool]], messages: list[Table]
+) -> None:
+    index, alone = HeaderIndex[int](), dict[int, HeaderMatch]()
+    for number, (mode, arguments, _) in enumerate(bindings):
+        index.add(number, with_mode(mode, arguments))
+        alone[number] = HeaderMatch(with_mode(mode, arguments))
+    for number, (_, _, removed) in enumerate(bindings):
+        if removed:
+            index.remove(number)
+            del alone[number]
+    for headers in messages:
+        expected = {number for number, match in alone.items() if match.matches(headers)}
+        assert set(index.match(headers)) == expected
+
+
+def test_an_index_without_bindings_keeps_nothing() -> None:
+    index = HeaderIndex[int]()
+    modes = (None, "any")
+    for number, mode in enumerate(modes):
+        index.add(number, with_mode(mode, {"a": ONE, "b": TWO, "c": Field("V", None)}))
+    for number in range(len(modes)):
+        index.remove(number)
+    assert not any(getattr(index, name) for name in HeaderIndex.__slots__)
