@@ -31,6 +31,7 @@ from ..amqp.methods import (
 )
 from ..storage.errors import JournalError
 from .channel import Channel
+from .closing_channel import ClosingChannel
 from .handshake import HandshakeFailed
 from .heartbeats import Heartbeats
 from .log import fields
@@ -106,7 +107,7 @@ class Connection:
         self.stalled: dict[Consumer, None] = {}
         """Consumers that wait until there is room in the output."""
         self.heartbeats: Heartbeats | None = None
-        self.closing_channels: set[int] = set()
+        self.closing_channels: dict[int, ClosingChannel] = {}
         """Channels that leveret has closed and the client has not confirmed yet."""
         self._deadline: Timer = self._within(
             broker.configuration.connection.handshake_timeout_s, "the handshake took too long"
@@ -305,9 +306,11 @@ class Connection:
             extra=fields(connection=self.name, channel=number, reason=error.reply_text),
         )
         channel = self.channels.get(number)
+        content = None
         if channel is not None:
+            content = channel.publisher.assembly
             self.forget_channel(channel)
-        self.closing_channels.add(number)
+        self.closing_channels[number] = ClosingChannel(number, content)
         close = ChannelClose(error.code, error.reply_text, class_id, method_id)
         self.send(method_frame(number, close))
 

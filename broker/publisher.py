@@ -20,7 +20,7 @@ from ..amqp.basic import (
     return_frame,
 )
 from ..amqp.content import CONTENT_HEAD
-from ..amqp.errors import NO_ROUTE, AccessRefused, NotSupported
+from ..amqp.errors import NO_ROUTE, AccessRefused, NotSupported, SoftError
 from ..amqp.frames import (
     BODY,
     END,
@@ -91,7 +91,6 @@ class Publisher:
 
     __slots__ = (
         "_append",
-        "_assembly",
         "_channel",
         "_epoch",
         "_exchanges",
@@ -100,6 +99,7 @@ class Publisher:
         "_number",
         "_routes",
         "_vhost",
+        "assembly",
         "confirms",
         "confirms_due",
         "last_queues",
@@ -113,7 +113,8 @@ class Publisher:
         self._routes: dict[bytes, Route] = {}
         self._exchanges: dict[str, Exchange] = {}
         self._epoch = self._vhost.epoch
-        self._assembly: ContentAssembly | None = None
+        self.assembly: ContentAssembly | None = None
+        """The content of a publish that does not come in one piece, while it is not complete."""
         connection = channel.connection
         self._journal = connection.broker.journal
         self._append = _no_journal if self._journal is None else self._journal.append_message
@@ -143,14 +144,14 @@ class Publisher:
             connection.block()
         known, number = self._routes.get, self._number
         last_head = len(data) - METHOD_HEAD.size
-        while at <= last_head and self._assembly is None:
+        while at <= last_head and self.assembly is None:
             kind, channel, size, method = METHOD_HEAD.unpack_from(data, at)
             if method != BASIC_PUBLISH or channel != number or kind != METHOD:
                 break
             frame = data[at : at + size + OVERHEAD_BYTES]
             route = known(frame) or self._resolve(data, at, at + size + OVERHEAD_BYTES)
             if route is None:
-                break
+                return at if self.assembly is None else at + len(frame)
             start, at = at, self._receive_run(route, frame, data, at)
             if at == start:
                 break
@@ -171,7 +172,7 @@ class Publisher:
             while data.startswith(frame, at):
                 header_at = at + frame_bytes
                 if header_at > last_header:
-                    return self._irregular(data, at, header_at, route)
+                    return self._irregular(data, at, header_at)
                 kind, channel, size, content_class, body_bytes = unpack_content(data, header_at)
                 body_at = header_at + size + 8
                 behind = body_at + body_bytes + 8 if body_bytes else body_at
@@ -186,7 +187,7 @@ class Publisher:
                     or data[behind - 1] != END
                     or (body_bytes and unpack_body(data, body_at) != (BODY, number, body_bytes))
                 ):
-                    return self._irregular(data, at, header_at, route)
+                    return self._irregular(data, at, header_at)
                 asked = kinds[data[header_at + 19 : body_at - 1]]
                 content = data[header_at:behind]
                 todo = handling[asked]
@@ -230,7 +231,7 @@ class Publisher:
         if self.confirms is not None:
             self._confirm(1, stored=message.stored != 0, accepted=accepted)
 
-    def _irregular(self, data: bytes, at: int, header_at: int, route: Route) -> int:
+    def _irregular(self, data: bytes, at: int, header_at: int) -> int:
         """Where to go on when no whole message stands at `at`: there, if all that lacks is more
         bytes.
 
@@ -238,11 +239,13 @@ class Publisher:
         """
         if self._may_become_whole(data, header_at):
             return at
-        connection = self._channel.connection
-        self._assembly = ContentAssembly(
-            route, self._number, connection.broker.configuration.max_message_bytes
-        )
+        self._assemble(data[at:header_at])
         return header_at
+
+    def _assemble(self, publish: bytes) -> None:
+        """Take the content of a publish frame by frame from now on."""
+        max_bytes = self._channel.connection.broker.configuration.max_message_bytes
+        self.assembly = ContentAssembly(publish, self._number, max_bytes)
 
     def _may_become_whole(self, data: bytes, header_at: int) -> bool:
         """Whether the content header and body frame that are to stand there are as they should be,
@@ -278,9 +281,8 @@ class Publisher:
         return body_at + body_bytes + OVERHEAD_BYTES <= len(data)
 
     def _resolve(self, data: bytes, at: int, behind: int) -> Route | None:
-        """The route for the publish frame at `at`; None while it is incomplete.
-
-        It is remembered unless it is refused.
+        """The route for the publish frame at `at`; None while it is incomplete, or if it is to be
+        refused: as in RabbitMQ not before its content has come.
         """
         connection = self._channel.connection
         check_head(METHOD, self._number, behind - at - OVERHEAD_BYTES, connection.payload_max)
@@ -290,17 +292,29 @@ class Publisher:
         frame = data[at:behind]
         if frame[-1] != END:
             raise bad_end(METHOD, frame[HEAD.size : -1], frame[-1])
-        address, exchange_name, routing_key, bits = publish_parts(frame)
+        try:
+            return self._look_up(frame)
+        except (SoftError, NotSupported):
+            self._assemble(frame)
+            return None
+
+    def _look_up(self, publish: bytes) -> Route:
+        """The route for a publish frame; it is remembered unless it is refused.
+
+        Raises FrameError, NotFound, AccessRefused, NotSupported.
+        """
+        address, exchange_name, routing_key, bits = publish_parts(publish)
         if bits & IMMEDIATE:
             raise NotSupported("immediate=true")
         exchange = self._exchanges.get(exchange_name) or self._find_exchange(exchange_name)
         if exchange.type == "topic":
-            connection.permissions.check_topic(Right.WRITE, exchange_name, routing_key)
+            permissions = self._channel.connection.permissions
+            permissions.check_topic(Right.WRITE, exchange_name, routing_key)
         route = Route(address, exchange, routing_key, bool(bits & MANDATORY))
         self._find_queues(route)
         if len(self._routes) >= _ROUTES_MAX:
             self._routes.clear()
-        self._routes[frame] = route
+        self._routes[publish] = route
         return route
 
     def _find_exchange(self, name: str) -> "Exchange":
@@ -339,25 +353,19 @@ class Publisher:
 
     # --- frame by frame -----------------------------------------------------------------------
 
-    @property
-    def assembling(self) -> bool:
-        """Whether a publish has come whose content is not complete."""
-        return self._assembly is not None
-
     def receive_frame(self, kind: int, payload: bytes) -> None:
         """Take one frame of a message that does not come in one piece."""
-        assembly = self._assembly
+        assembly = self.assembly
         assert assembly is not None
         self._channel.connection.receiver.method = BASIC_PUBLISH
         content = assembly.receive(kind, payload)
         if content is None:
             return
-        self._assembly = None
+        self.assembly = None
         self._channel.connection.broker.memory.published_bytes += len(content)
-        route: Route = assembly.route
-        if self._vhost.exchanges.get(route.exchange.name) is not route.exchange:
-            route.exchange = self._find_exchange(route.exchange.name)
-        self._find_queues(route)
+        if self._epoch != self._vhost.epoch:
+            self.forget_routes()
+        route = self._routes.get(assembly.publish) or self._look_up(assembly.publish)
         asked = self._channel.connection.broker.property_kinds[assembly.properties]
         message = Message(
             self._channel.connection.broker.next_message_id(),

@@ -217,7 +217,7 @@ class Receiver:
             if at <= last_head:
                 kind, number, _, method = METHOD_HEAD.unpack_from(data, at)
                 channel = channels.get(number)
-                if channel is not None and kind == METHOD and not channel.publisher.assembling:
+                if channel is not None and kind == METHOD and channel.publisher.assembly is None:
                     start, self.number = at, number
                     if method == BASIC_PUBLISH:
                         at = channel.publisher.receive(data, at)
@@ -252,7 +252,7 @@ class Receiver:
         channel = connection.channels.get(number)
         if channel is None:
             self._receive_without_channel(connection, kind, number, payload)
-        elif channel.publisher.assembling:
+        elif channel.publisher.assembly is not None:
             channel.publisher.receive_frame(kind, payload)
         elif kind != METHOD:
             raise UnexpectedFrame("expected method frame, got non method frame instead", at=(0, 0))
@@ -277,9 +277,9 @@ class Receiver:
         """A frame for a channel that is not open, or that leveret has closed and the client not
         yet.
         """
-        if number in connection.closing_channels:
-            if kind == METHOD:
-                self._receive_closing_channel(connection, number, payload)
+        closing = connection.closing_channels.get(number)
+        if closing is not None:
+            self._receive_closing_channel(connection, number, closing.receive(kind, payload))
             return
         if kind != METHOD:
             raise UnexpectedFrame("expected method frame, got non method frame instead", at=(0, 0))
@@ -296,11 +296,11 @@ class Receiver:
         channel.send(ChannelOpenOk())
 
     def _receive_closing_channel(
-        self, connection: "Connection", number: int, payload: bytes
+        self, connection: "Connection", number: int, call: Method | None
     ) -> None:
-        match decode(payload):
+        match call:
             case ChannelCloseOk():
-                connection.closing_channels.discard(number)
+                del connection.closing_channels[number]
             case ChannelClose():
                 connection.send(method_frame(number, ChannelCloseOk()))
             case ChannelOpen():

@@ -263,13 +263,14 @@ class FakeClient:
         return [delivery.body for delivery in self.deliveries(channel)]
 
     def expect_channel_closed(
-        self, code: int, text: str, at: tuple[int, int], channel: int = 1
+        self, code: int, text: str, at: tuple[int, int], channel: int = 1, *, answer: bool = True
     ) -> None:
         """The server has closed the channel. Answers, so that the number is free again."""
         close = self.expect(Channel.Close, channel)
         assert (close.reply_code, close.reply_text) == (code, text)
         assert (close.class_id, close.method_id) == at
-        self.send(Channel.CloseOk(), channel=channel)
+        if answer:
+            self.send(Channel.CloseOk(), channel=channel)
 
     def expect_connection_closed(self, code: int, text: str, at: tuple[int, int]) -> None:
         """The server has closed the connection. Answers, and sees it hang up."""
