@@ -16,6 +16,7 @@ from .stream_offsets import interval_ms
 
 Check = Callable[[Field], None]
 SHORTSTR_MAX_BYTES = 255
+_LEADER_LOCATOR = "x-queue-leader-locator"
 _DEDUPLICATION = "x-message-deduplication"
 SEGMENT_MAX_BYTES = 3_000_000_000
 FILTER_SIZES_BYTES = range(16, 256)
@@ -25,8 +26,9 @@ class _Unacceptable(ValueError):
     """Why a value is refused, in RabbitMQ's words."""
 
 
-def check_queue_arguments(arguments: Table, resource: str) -> None:
-    """Refuse bad arguments of a new queue; `resource` is its name as texts show it.
+def check_queue_arguments(arguments: Table, resource: str, rules: Rules) -> None:
+    """Refuse bad arguments of a new queue; `resource` is its name as texts show it. Of those that
+    its type does not have the values do not matter.
 
     Raises PreconditionFailed.
     """
@@ -37,10 +39,15 @@ def check_queue_arguments(arguments: Table, resource: str) -> None:
         )
     _check_queue_type(arguments, resource)
     kind = _kind(arguments)
+    foreign = [
+        name
+        for name in _OF_OTHER_TYPES[kind]
+        if not (name == _LEADER_LOCATOR and rules.classic_leader_locator)
+    ]
     checks = _CHECKS_OF_STREAMS if kind == "stream" else _CHECKS
     for name, check in checks.items():
         field = arguments.get(name)
-        if field is None:
+        if field is None or name in foreign:
             continue
         try:
             check(field)
@@ -48,7 +55,7 @@ def check_queue_arguments(arguments: Table, resource: str) -> None:
                 raise _Unacceptable("routing_key_but_no_dlx_defined")
         except _Unacceptable as why:
             raise PreconditionFailed(f"invalid arg '{name}' for {resource}: {why}") from None
-    for name in _OF_OTHER_TYPES[kind]:
+    for name in foreign:
         if name in arguments:
             raise PreconditionFailed(
                 f"invalid arg '{name}' for {resource} of queue type rabbit_{kind}_queue"
@@ -291,4 +298,4 @@ def _check_sizes_of_stream(arguments: Table) -> None:
         raise PreconditionFailed("Exceeded max value for x-stream-max-segment-size-bytes")
     bits = arguments.get("x-stream-filter-size-bytes")
     if bits is not None and bits.integer not in FILTER_SIZES_BYTES:
-        raise PreconditionFailed("Invalid value for x-stream-filter-size-bytes")
+        raise PreconditionFailed("Invalid value for  x-stream-filter-size-bytes")

@@ -42,7 +42,7 @@ def check_new_queue(
     """Refuse a queue that cannot be; `resource` is its name as texts show it, `generated` says that
     leveret made that up. Raises PreconditionFailed, InternalError.
     """
-    check_queue_arguments(arguments, resource)
+    check_queue_arguments(arguments, resource, rules)
     kind = queue_type(arguments)
     check_ack_timeout_argument(arguments, resource, kind, rules)
     if not (durable or exclusive or rules.transient_shared_queues):

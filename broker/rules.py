@@ -41,6 +41,8 @@ class Rules:
     """Whether deliveries from classic queues can time out, which closes the channel. If not, only
     those from quorum queues can: they return to their queue and the consumer is cancelled.
     """
+    classic_leader_locator: bool
+    """Whether classic queues may have the argument x-queue-leader-locator."""
     passive_declare_needs_permission: bool
     """Whether a passive declare needs any one of configure, write and read."""
     returns_direct_replies: bool
@@ -76,6 +78,7 @@ _3_13 = Rules(
     global_qos=True,
     transient_shared_queues=True,
     classic_ack_timeout=True,
+    classic_leader_locator=False,
     passive_declare_needs_permission=False,
     returns_direct_replies=True,
     brief_stream_texts=False,
@@ -89,6 +92,7 @@ _4_0 = replace(
     unknown_exchange_type_closes_connection=False,
     max_message_bytes=16_777_216,
     clients_x_death_counts=False,
+    classic_leader_locator=True,
     delivery_limit=20,
     brief_stream_texts=True,
     mirrored_queues=False,

@@ -218,6 +218,21 @@ def test_a_mandatory_direct_reply_is_returned_though_delivered_before_4_2(
     assert not other.received()
 
 
+def test_classic_queues_have_a_leader_locator_from_4_0_on(
+    version: EmulatedVersion, client: FakeClient
+) -> None:
+    locator = "x-queue-leader-locator"
+    client.send(Queue.Declare(queue="q", durable=True, arguments={locator: "balanced"}))
+    text = "PRECONDITION_FAILED - invalid arg 'x-queue-leader-locator' for queue 'q' in vhost '/'"
+    if version == "3.13":
+        client.expect_channel_closed(406, f"{text} of queue type rabbit_classic_queue", (50, 10))
+    else:
+        client.expect(Queue.DeclareOk)
+        client.send(Queue.Declare(queue="other", durable=True, arguments={locator: "here"}))
+        text = text.replace("'q'", "'other'")
+        client.expect_channel_closed(406, f"{text}: invalid_queue_locator_arg", (50, 10))
+
+
 def test_x_queue_mode_is_accepted_without_effect_in_every_version(client: FakeClient) -> None:
     client.declare("q", durable=True, arguments={"x-queue-mode": "lazy"})
 

@@ -244,6 +244,23 @@ def test_what_is_wrong_is_told_before_what_is_of_another_type(client: FakeClient
 
 
 @pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        ("x-queue-leader-locator", Field("S", b"here")),
+        ("x-queue-leader-locator", Field("b", 5)),
+        ("x-dead-letter-strategy", Field("S", b"never")),
+        ("x-max-in-memory-length", Field("b", -1)),
+        ("x-quorum-initial-group-size", Field("b", 0)),
+    ],
+)
+def test_what_is_wrong_with_an_argument_of_another_type_does_not_matter(
+    client: FakeClient, name: str, field: Field
+) -> None:
+    text = f"invalid arg '{name}' for {Q} of queue type rabbit_classic_queue"
+    refused(client, {name: field}, text)
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         {"x-queue-mode": Field("S", b"lazy")},

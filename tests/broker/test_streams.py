@@ -117,6 +117,14 @@ def test_other_values_are_not_equivalent(client: FakeClient):
     client.expect_channel_closed(406, f"PRECONDITION_FAILED - {text}", (50, 10))
 
 
+@pytest.mark.parametrize("size", [15, 256])
+def test_filters_have_a_smallest_and_a_largest_size(client: FakeClient, size: int):
+    arguments = STREAM | {"x-stream-filter-size-bytes": size}
+    client.send(Queue.Declare(queue="q", durable=True, arguments=arguments))
+    text = "PRECONDITION_FAILED - Invalid value for  x-stream-filter-size-bytes"  # RabbitMQ's text
+    client.expect_channel_closed(406, text, (50, 10))
+
+
 def test_there_is_a_largest_segment(client: FakeClient):
     arguments = STREAM | {"x-stream-max-segment-size-bytes": 10**10}
     client.send(Queue.Declare(queue="q", durable=True, arguments=arguments))
