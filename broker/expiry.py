@@ -10,7 +10,8 @@ it is due and sets itself anew, so a busy queue costs no timer operations and an
 all.
 
 Which time holds for a message is settled when it is published: a queue's may change later, by a
-policy, for those that come then.
+policy, for those that come then. What a policy said stands in the message's notes, and so holds
+after a restart, too; what the queue's arguments say need not.
 """
 
 from collections.abc import Callable
@@ -19,46 +20,67 @@ from .message import Message
 from .timers import Timer, Timers
 
 NEVER = 1 << 62
-_REMEMBERED_CHANGES = 100
 
 
 class Expiry:
-    """When the messages of one queue expire. `look` is called when the head may have expired."""
+    """When the messages of the queue with that number expire.
 
-    __slots__ = ("_due", "_earlier", "_look", "_timer", "_timers", "ttl_ms")
+    `own_ttl_ms` is what the queue's arguments say and `ttl_ms` what holds for messages that are
+    published now, None for no limit. `look` is called when the head may have expired.
+    """
 
-    def __init__(self, ttl_ms: int | None, timers: Timers, look: Callable[[], None]):
+    __slots__ = (
+        "_due",
+        "_look",
+        "_number",
+        "_own_ttl_ms",
+        "_timer",
+        "_timers",
+        "last_id",
+        "ttl_ms",
+    )
+
+    def __init__(
+        self,
+        number: int,
+        own_ttl_ms: int | None,
+        ttl_ms: int | None,
+        timers: Timers,
+        look: Callable[[], None],
+    ):
         self.ttl_ms = ttl_ms
-        self._earlier: list[tuple[int, int | None]] = []
-        """Till when other times held, and which, the oldest first."""
+        self._number = number
+        self._own_ttl_ms = own_ttl_ms
         self._timers = timers
         self._look = look
         self._timer: Timer | None = None
         self._due = NEVER
+        self.last_id = 0
+        """The id of the last message in memory that can expire; it may have gone already."""
 
-    def change(self, ttl_ms: int | None) -> None:
-        """Have another time hold for messages that are published from now on."""
-        self._earlier = self._earlier[1 - _REMEMBERED_CHANGES :]
-        self._earlier.append((self._timers.wall_ms, self.ttl_ms))
-        self.ttl_ms = ttl_ms
+    @property
+    def noted_ttl_ms(self) -> int | None:
+        """What must be noted with messages that are published now, if anything."""
+        return None if self.ttl_ms == self._own_ttl_ms else self.ttl_ms
+
+    def notice(self, message: Message) -> None:
+        """A message with notes is in the queue."""
+        if message.id > self.last_id and self.expires_ms(message) < NEVER:
+            self.last_id = message.id
 
     def expires_ms(self, message: Message) -> int:
         """When a message expires in this queue, in milliseconds since 1970."""
         notes = message.notes
         if notes is None:
             return NEVER
-        ttl_ms = self._ttl_ms_at(notes.published_ms) if self._earlier else self.ttl_ms
+        ttl_ms = self._own_ttl_ms
+        if notes.queue_ttls:
+            ttl_ms = dict(notes.queue_ttls).get(self._number, ttl_ms)
         if notes.ttl_ms is None:
             return NEVER if ttl_ms is None else notes.published_ms + ttl_ms
         if ttl_ms is None:
             return notes.published_ms + notes.ttl_ms
         return notes.published_ms + min(ttl_ms, notes.ttl_ms)
-
-    def _ttl_ms_at(self, published_ms: int) -> int | None:
-        for until_ms, ttl_ms in self._earlier:
-            if published_ms < until_ms:
-                return ttl_ms
-        return self.ttl_ms
 
     def is_over(self, message: Message) -> bool:
         """Whether its time is up."""

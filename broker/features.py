@@ -165,7 +165,23 @@ class Features:
                 break
             queue.pop()
             queue.discard(head, Reason.EXPIRED)
-        expiry.watch(queue.head())
+        head = queue.head()
+        if self._is_over(expiry, head):
+            expiry.stop()
+            self.expiry = None
+            if not (self.limits or self.prioritized or self.firehose):
+                queue.features = None
+        else:
+            expiry.watch(head)
+
+    def _is_over(self, expiry: Expiry, head: Message | None) -> bool:
+        """Whether nothing in the queue can expire any more, nor what will be published to it."""
+        if expiry.ttl_ms is not None:
+            return False
+        if head is None:
+            return True
+        in_order = self._queue.backlog is None and not self.prioritized
+        return in_order and head.id > expiry.last_id
 
     def trim(self) -> bool:
         """Drop messages from the head on while there are too many; True if that should go on."""

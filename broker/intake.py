@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from .message import Message
-from .notes import Notes
+from .notes import QUEUE_TTLS_MAX, Notes
 from .queue import Queue
 from .timers import Timers
 
@@ -29,6 +29,7 @@ class Intake:
         later: Callable[[Callable[[], None]], None],
     ):
         self._journal = journal
+        self._last_ttls: tuple[tuple[int, int], ...] = ()
         self.timers = timers
         self.next_message_id = next_message_id
         self.later = later
@@ -36,8 +37,11 @@ class Intake:
     def put(self, message: Message, queues: tuple[Queue, ...]) -> bool:
         """Enqueue a message; False if a queue was full and refused it."""
         if message.notes is not None or any(queue.timed for queue in queues):
-            message.notes = message.notes or Notes()
-            message.notes.published_ms = self.timers.wall_ms
+            notes = message.notes = message.notes or Notes()
+            notes.published_ms = self.timers.wall_ms
+            notes.queue_ttls = self._queue_ttls(queues)
+            if len(notes.queue_ttls) > QUEUE_TTLS_MAX:
+                return self._put_in_parts(message, notes, queues)
         accepting = tuple(queue for queue in queues if queue.accepts(message))
         for queue in queues:
             if queue not in accepting:
@@ -50,6 +54,22 @@ class Intake:
         else:
             self._enqueue(message, accepting, keep=message.persistent)
         return len(accepting) == len(queues)
+
+    def _queue_ttls(self, queues: tuple[Queue, ...]) -> tuple[tuple[int, int], ...]:
+        """How long a message may wait where a policy says so; mostly the same as the last time."""
+        ttls = tuple(
+            (queue.number, ttl_ms) for queue in queues if (ttl_ms := queue.noted_ttl_ms) is not None
+        )
+        if ttls != self._last_ttls:
+            self._last_ttls = ttls
+        return self._last_ttls
+
+    def _put_in_parts(self, message: Message, notes: Notes, queues: tuple[Queue, ...]) -> bool:
+        """Enqueue a message that goes to more queues than its notes have room for."""
+        some, others = queues[:QUEUE_TTLS_MAX], queues[QUEUE_TTLS_MAX:]
+        copy = msgspec.structs.replace(message, notes=msgspec.structs.replace(notes))
+        accepted = self.put(copy, some)
+        return self.put(message, others) and accepted
 
     def _enqueue(self, message: Message, queues: tuple[Queue, ...], *, keep: bool = False) -> None:
         owners = owners_of(queues) if keep else ()

@@ -70,7 +70,7 @@ class Message(msgspec.Struct, gc=False, eq=False):
 
     def copied(self, message_id: int) -> "Message":
         """The same message as one published anew."""
-        notes = self.notes and msgspec.structs.replace(self.notes, published_ms=0)
+        notes = self.notes and msgspec.structs.replace(self.notes, published_ms=0, queue_ttls=())
         return msgspec.structs.replace(self, id=message_id, stored=0, notes=notes, returns=0)
 
     @property

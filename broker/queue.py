@@ -18,7 +18,7 @@ from ..amqp.fields import Table
 from ..storage.pages import FIRST_PAGED_ID
 from .consumer_priorities import PriorityRotation
 from .death import Reason
-from .expiry import Expiry
+from .expiry import NEVER, Expiry
 from .features import Features
 from .line import Line, Store, owns
 from .message import Message
@@ -135,6 +135,12 @@ class Queue(Line):
         """Whether messages must know when they were published."""
         return self.features is not None and self.features.timed
 
+    @property
+    def noted_ttl_ms(self) -> int | None:
+        """What must be noted with new messages, because a policy says how long they may wait."""
+        expiry = None if self.features is None else self.features.expiry
+        return None if expiry is None else expiry.noted_ttl_ms
+
     def accepts(self, message: Message) -> bool:
         """Whether it takes a new message. If not, because it is full, it `refuses` it."""
         return self.features is None or self.features.has_room(message)
@@ -168,6 +174,8 @@ class Queue(Line):
     def ready_again(self, message: Message) -> None:
         """Have a message that was delivered stand in its place again."""
         self.put_back(message)
+        if message.notes is not None:
+            self.notice(message)
         if self.features is not None:
             self.features.gained(message)
             self.features.trim()
@@ -179,6 +187,8 @@ class Queue(Line):
         """
         self.catch_up()
         taken = self.pop()
+        if self.backlog is not None:
+            self.head()
         self.catch_up()
         return taken
 
@@ -200,13 +210,16 @@ class Queue(Line):
 
     def notice(self, message: Message) -> None:
         """Watch for expiry from now on, if this is a message that can expire."""
-        if message.notes is None or message.notes.ttl_ms is None:
-            return
-        if self.features is None:
-            self.features = Features(self)
-        if self.features.expiry is None:
-            self.features.expiry = Expiry(None, self.timers, self.look)
+        if self.features is not None and self.features.expiry is not None:
+            return self.features.expiry.notice(message)
+        expiry = Expiry(self.number, None, None, self.timers, self.look)
+        if expiry.expires_ms(message) < NEVER:
+            if self.features is None:
+                self.features = Features(self)
+            self.features.expiry = expiry
+            expiry.notice(message)
             self.look()
+        return None
 
     def look(self) -> None:
         """There may be something to do at the end of the turn."""
@@ -333,6 +346,8 @@ class Queue(Line):
         self.dirty = False
         features = self.features
         more = self.deliver() if features is None else features.dispatch(BATCH_MESSAGES)
+        if self.backlog is not None:
+            self.head()  # it may be one that expires, which shows when it is read
         if self.dirty:  # again, and so it will be called again
             return False
         self.dirty = more

@@ -31,10 +31,6 @@ def add_features(queue: "Queue", vhost: "VirtualHost", intake: "Intake") -> None
         queue.features = Features(queue, prioritized=True)
     if queue.arguments.get("x-single-active-consumer") == Field("t", True):
         queue.single_active = SingleActive()
-    ttl_ms = _settings_in(vhost, queue).message_ttl_ms
-    if ttl_ms is not None and not isinstance(queue, StreamQueue):
-        # It holds for messages from before a restart as well.
-        _features_of(queue).expiry = Expiry(ttl_ms, intake.timers, queue.look)
     if vhost.firehose is not None:
         trace(queue, vhost.firehose)
     update_settings(queue, vhost, intake)
@@ -109,9 +105,12 @@ def _change_ttl(queue: "Queue", intake: "Intake", ttl_ms: int | None) -> None:
     expiry = None if queue.features is None else queue.features.expiry
     if (None if expiry is None else expiry.ttl_ms) == ttl_ms:
         return
-    if expiry is None:
-        expiry = _features_of(queue).expiry = Expiry(None, intake.timers, queue.look)
-    expiry.change(ttl_ms)
+    if expiry is not None:
+        expiry.ttl_ms = ttl_ms
+        queue.look()
+        return
+    own_ttl_ms = settings_of(queue.arguments, {}).message_ttl_ms
+    _features_of(queue).expiry = Expiry(queue.number, own_ttl_ms, ttl_ms, intake.timers, queue.look)
 
 
 def _limits(settings: QueueSettings) -> tuple[int | None, int | None, str]:

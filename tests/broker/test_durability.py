@@ -336,7 +336,7 @@ def test_a_message_that_cannot_be_read_back_stops_the_broker_and_stays_in_its_qu
     sync(world)
     crash(world)
     client = world.connect()
-    assert client.get().body == b"0"  # it was looked at when the broker started
+    # Only the first one has been read. It would go out, and then the next one is looked at.
     world.fail_after(0, lambda: OSError(errno.EIO, "bad sector"), "read")
     if isinstance(call, Basic.Get):
         with pytest.raises(JournalError):
