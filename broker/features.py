@@ -111,11 +111,13 @@ class Features:
 
     def dispatch(self, most: int) -> bool:
         """Deliver what may be delivered, `most` messages at most, then be done with what must not
-        stay. True if that could go on; while messages are delivered nothing is too much.
+        stay. True if that could go on; while messages are delivered nothing is too much, and a
+        message with a time of 0 may still find its consumer.
         """
-        more = self._queue.deliver() if self._delivers_in_bulk else self._deliver(most)
+        if self._queue.deliver() if self._delivers_in_bulk else self._deliver(most):
+            return True
         self._expire()
-        return more or self.trim()
+        return self.trim()
 
     def catch_up(self) -> None:
         """Do what the end of the turn would do, for somebody is going to look at the queue."""

@@ -4,10 +4,11 @@ import pytest
 from pamqp.commands import Basic, Confirm, Queue, Tx
 
 from durable_server import DurableServer
-from fake_client import FakeClient, FakeServer
+from fake_client import FakeClient, FakeServer, message
 from leveret.broker import intake
 from leveret.broker.notes import Notes, read_notes
 from leveret.broker.policy_checks import checked_policy
+from leveret.broker.queue import BATCH_MESSAGES
 
 PUBLISH = (60, 40)
 
@@ -110,6 +111,14 @@ def test_ttl_of_zero_lets_a_ready_consumer_have_the_message(client: FakeClient):
     client.send(Basic.Reject(1, requeue=True))
     assert not client.received()
     assert client.ready_in("q") == 0
+
+
+def test_ttl_of_zero_lets_a_ready_consumer_have_more_than_one_batch(client: FakeClient):
+    client.declare(arguments=ttl(0))
+    client.consume(no_ack=True)
+    count = BATCH_MESSAGES + 10
+    client.feed(message(b"now", "q") * count)
+    assert len(client.deliveries()) == count
 
 
 def test_expired_message_is_confirmed(client: FakeClient):

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-QUEUES = ("d0", "d1", "t0", "a0", "x", "p0")
-"""Two durable, a transient, an auto-delete, one with priorities; `x` stands for each client's own
-exclusive one.
-"""
-_EXCHANGE_NAMES = ("direct", "fanout", "fleeting", "vanishing")
+from .queues import EXCHANGES, QUEUES
+
+_QUEUE_NAMES = tuple(QUEUES)
+_PLAIN = "d0 d0 d0 d0 d1 d1 t0 t0 x a0 p0 p0"
+_SPECIAL = ("e0 e1 e1", "e0 e0 e2", "z0")
 CLIENTS = 3
 CHANNELS = 2
 
@@ -58,6 +58,7 @@ class _Scene:
         self.chance = chance
         self.actions: list[Action] = []
         crashes, faults = chance.choice((0, 2, 5)), chance.choice((0, 0, 1))
+        self._cast = self._cast_queues()
         self._kinds: dict[Callable[[], None], int] = {
             self._publish: chance.choice((10, 30)),
             self._commit: chance.choice((3, 10)),
@@ -86,15 +87,22 @@ class _Scene:
             self._free_disk: 3 * faults,
         }
 
+    def _cast_queues(self) -> list[int]:
+        """The queues that this story is about; what stands there more often is likelier."""
+        chosen = _PLAIN
+        for special in self.chance.sample(_SPECIAL, self.chance.choice((0, 1, 2, 2))):
+            chosen += " " + " ".join([special] * self.chance.choice((1, 2)))
+        return [_QUEUE_NAMES.index(name) for name in chosen.split()]
+
     def add_one(self) -> None:
         (make,) = self.chance.choices(list(self._kinds), list(self._kinds.values()))
         make()
 
     def prelude(self) -> None:
         """A topology that the rest can do something with."""
-        for queue in range(len(QUEUES)):
+        for queue in sorted(set(self._cast)):
             self._declare_queue(queue)
-        for exchange in range(len(_EXCHANGE_NAMES)):
+        for exchange in range(len(EXCHANGES)):
             if self.chance.random() < 0.8:
                 self._declare_exchange(exchange)
         for _ in range(3):
@@ -124,10 +132,10 @@ class _Scene:
         )
 
     def _queue(self) -> int:
-        return self.chance.choice((0, 0, 0, 0, 1, 1, 2, 2, 3, 4, 5, 5))
+        return self.chance.choice(self._cast)
 
     def _exchange(self) -> int:
-        return self._below(len(_EXCHANGE_NAMES))
+        return self._below(len(EXCHANGES))
 
     def _publish(self) -> None:
         self._on_existing(
@@ -137,6 +145,7 @@ class _Scene:
             persistent=self.chance.choice((0, 1, 1, 2)),
             priority=self.chance.choice((0, 0, 1, 3, 9)),
             mandatory=int(self.chance.random() < 0.2),
+            expiration=self.chance.choice((-1, 0, 30, 30, 120, 1000)),
             count=self.chance.choice((1, 1, 2, 5, 12)),
             size=self.chance.choice((8, 8, 60, 60, 300, 300, 5000)),
         )

@@ -8,9 +8,11 @@ from pamqp.commands import Basic, Channel
 
 from fake_client import Received, shown
 
+from .commands import Commands
+from .deliveries import check_deliveries
 from .stage import Command, SimulatedClient, Stage
-from .things import Entry, Expected, MChannel, MQueue, Refused, Violation
-from .world import number_of
+from .things import Expected, MChannel, Refused, Violation
+from .world import name_of
 
 
 class Comparison:
@@ -32,6 +34,9 @@ class Comparison:
         self.complain()
         if self._stage.world.failed:
             return
+        model = self._stage.model
+        model.now_ms = self._stage.world.now_ms
+        model.drop_unused_queues()
         before = [(it, it.waiting) for it in self._stage.waiting]
         order = [*self._stage.waiting, *([first] if first else []), *self._stage.clients.values()]
         self._stage.waiting.clear()
@@ -52,7 +57,7 @@ class Comparison:
         delivered: list[tuple[MChannel, Received]] = []
         for it, unasked in later:
             delivered += self._take_unasked(it, unasked)
-        self._check_deliveries(delivered)
+        check_deliveries(self._stage.model, delivered)
         self._check_nothing_is_missing()
 
     def _carry_out(self, it: SimulatedClient, answers: deque[Received]) -> None:
@@ -92,7 +97,8 @@ class Comparison:
         if channel.closing:
             return [Expected(Channel.CloseOk)] if command.name == "close" else []
         try:
-            return self._stage.model.carry_out(channel, command.name, command.options)
+            commands = Commands(self._stage.model)
+            return commands.carry_out(channel, command.name, command.options)
         except Refused as refused:
             self._stage.model.close_channel(channel)
             channel.closing = True
@@ -105,7 +111,7 @@ class Comparison:
         wrong = not isinstance(got.call, expected.kind) or any(
             getattr(got.call, name) != value for name, value in expected.values.items()
         )
-        if wrong or (expected.body is not None and number_of(got.body) != expected.body):
+        if wrong or (expected.message is not None and name_of(got) != expected.message):
             raise Violation(f"wrong answer: {it.model.name} got {shown(got)}, not {expected}")
         if expected.batch > self._stage.world.written:
             raise Violation(f"too early: {shown(got)} before it was on disk")
@@ -154,36 +160,6 @@ class Comparison:
         if max(channel.confirms[first - 1 : tag]) > self._stage.world.written:
             raise Violation(f"too early: confirm {tag} before its message was on disk")
         channel.confirmed = tag
-
-    def _check_deliveries(self, delivered: list[tuple[MChannel, Received]]) -> None:
-        """They must be the first ones of their queues, in order."""
-        taken: dict[MQueue, int] = {}
-        for channel, got in delivered:
-            consumer = channel.consumers.get(got.call.consumer_tag)
-            if consumer is None:
-                raise Violation(f"unexpected: delivery to no consumer, {shown(got)}")
-            taken[consumer.queue] = taken.get(consumer.queue, 0) + 1
-        due: dict[MQueue, dict[int, Any]] = {}
-        for queue, n in taken.items():
-            due[queue] = {entry.body: entry for entry in queue.ready[:n]}
-            del queue.ready[:n]
-        last: dict[str, Entry] = {}
-        for channel, got in delivered:
-            consumer = channel.consumers[got.call.consumer_tag]
-            body = number_of(got.body)
-            entry = due[consumer.queue].pop(body, None)
-            if entry is None:
-                raise Violation(f"order: {body} delivered from {consumer.queue.name}, not its turn")
-            if consumer.tag in last and entry < last[consumer.tag]:
-                raise Violation(f"order: {body} delivered from {consumer.queue.name} too late")
-            last[consumer.tag] = entry
-            if got.call.redelivered != entry.redelivered:
-                raise Violation(f"redelivered: {body} has {got.call.redelivered}")
-            if not consumer.has_credit():
-                raise Violation(f"prefetch: {body} delivered to {consumer.tag} without credit")
-            self._stage.model.deliver(channel, consumer, entry)
-            if got.call.delivery_tag != channel.last_tag:
-                raise Violation(f"delivery tag: {got.call.delivery_tag}, not {channel.last_tag}")
 
     def _check_nothing_is_missing(self) -> None:
         self._check_queues()

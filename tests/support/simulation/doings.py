@@ -6,13 +6,13 @@ from pamqp.commands import Basic, Channel, Exchange, Queue, Tx
 
 from fake_client import message
 
-from .actions import QUEUES
 from .conversation import Conversation
+from .queues import EXCHANGES, QUEUES, traits_of
 from .stage import Stage
-from .things import EXCHANGES, MAX_PRIORITIES, MChannel
+from .things import MChannel, Sent
 from .world import FRAME_MAX, body_of
 
-_KINDS = {"d": "durable", "t": "transient", "a": "auto-delete", "x": "exclusive", "p": "priority"}
+_QUEUE_NAMES = tuple(QUEUES)
 
 
 class Doings:
@@ -29,7 +29,7 @@ class Doings:
         self._conversation.disconnect(client)
 
     def _queue_name(self, client: int, queue: int) -> str:
-        name = QUEUES[queue]
+        name = _QUEUE_NAMES[queue]
         return f"x{client}" if name == "x" else name
 
     def _need_queue(self, client: int, channel: int, queue: int) -> None:
@@ -41,13 +41,13 @@ class Doings:
             self.declare_exchange(client, channel, exchange, more=1)
 
     def _would_meet(self, name: str, *others: str) -> bool:
-        """Whether there are, or may soon be, consumers of a queue with priorities, or others of
-        these commands on it.
+        """Whether there are, or may soon be, consumers of a special queue, or others of these
+        commands on it.
 
         Such a queue delivers in the middle of a turn before it is looked into, which no client can
-        see from outside. It is left to the tests of priorities.
+        see from outside. It is left to the unit tests.
         """
-        if name not in MAX_PRIORITIES:
+        if not traits_of(name).is_special:
             return False
         known = self._stage.model.queues.get(name)
         if known is not None and known.consumers:
@@ -75,19 +75,19 @@ class Doings:
         name = self._queue_name(client, queue)
         if self._would_meet(name):
             return
-        kind = _KINDS[name[0]]
+        traits = traits_of(name)
         self._send(
             client,
             channel,
             more,
             "declare_queue",
-            {"queue": name, "kind": kind, "nowait": bool(nowait)},
+            {"queue": name, "nowait": bool(nowait)},
             Queue.Declare(
                 queue=name,
-                durable=kind in ("durable", "auto-delete", "priority"),
-                exclusive=kind == "exclusive",
-                auto_delete=kind == "auto-delete",
-                arguments={"x-max-priority": MAX_PRIORITIES[name]} if kind == "priority" else {},
+                durable=traits.durable,
+                exclusive=traits.exclusive,
+                auto_delete=traits.auto_delete,
+                arguments=traits.arguments,
                 nowait=bool(nowait),
             ),
         )
@@ -124,7 +124,7 @@ class Doings:
         return {
             "queue": self._queue_name(client, queue),
             "exchange": list(EXCHANGES)[exchange],
-            "key": QUEUES[key],
+            "key": _QUEUE_NAMES[key],
         }
 
     def bind(
@@ -168,38 +168,42 @@ class Doings:
         persistent: int,
         priority: int,
         mandatory: int,
+        expiration: int,
         count: int,
         size: int,
         blind: int,
         more: int,
     ) -> None:
-        """`persistent` 2 stands for every other message being so."""
+        """`persistent` 2 stands for every other message being so, `expiration` -1 for none."""
         if not blind:
             if exchange >= 0:
                 self._need_exchange(client, channel, exchange)
             self._need_queue(client, channel, queue)
+        name = "" if exchange < 0 else list(EXCHANGES)[exchange]
+        key = _QUEUE_NAMES[queue] if name else self._queue_name(client, queue)
+        expires = not name and expiration >= 0 and traits_of(key).takes_expirations
         for nth in range(count):
-            body = self._next_body()
-            is_persistent = bool(persistent == 1 or (persistent == 2 and nth % 2))
-            name = "" if exchange < 0 else list(EXCHANGES)[exchange]
-            key = QUEUES[queue] if exchange >= 0 else self._queue_name(client, queue)
-            options = {
-                "exchange": name,
-                "key": key,
-                "body": body,
-                "persistent": is_persistent,
-                "priority": priority,
-                "mandatory": bool(mandatory),
-            }
+            number = self._next_body()
+            body = body_of(number, size)
+            sent = Sent(
+                str(number),
+                key,
+                len(body),
+                bool(persistent == 1 or (persistent == 2 and nth % 2)),
+                priority,
+                expiration if expires else None,
+            )
+            options = {"exchange": name, "sent": sent, "mandatory": bool(mandatory)}
             wire = message(
-                body_of(body, size),
+                body,
                 key,
                 exchange=name,
                 mandatory=bool(mandatory),
                 channel=channel,
                 payload_max=FRAME_MAX - 8,
-                delivery_mode=2 if is_persistent else 1,
+                delivery_mode=2 if sent.persistent else 1,
                 priority=priority or None,
+                expiration=str(expiration) if expires else None,
             )
             self._send(client, channel, int(more or nth < count - 1), "publish", options, wire)
 

@@ -7,7 +7,8 @@ may be; of what was in no batch, nothing can be.
 from bisect import insort
 
 from .model import Model
-from .things import EXCHANGES, MAX_PRIORITIES, Entry, MQueue, Violation
+from .queues import EXCHANGES, traits_of
+from .things import Entry, MQueue, Violation
 from .world import World
 
 
@@ -28,7 +29,7 @@ class _Disk:
 def check_crash(model: Model, world: World, written: int, taken: int) -> None:
     """Compare what a crash has left with what the model knows to be on disk."""
     disk = _Disk(written, taken)
-    contents = world.contents()
+    contents = world.names()
     by_number = {queue.number: name for name, queue in world.queues.items()}
     for queue in model.incarnations:
         if queue.durable:
@@ -40,7 +41,7 @@ def check_crash(model: Model, world: World, written: int, taken: int) -> None:
 
 
 def _check_queue(
-    queue: MQueue, disk: _Disk, by_number: dict[int, str], contents: dict[str, list[int]]
+    queue: MQueue, disk: _Disk, by_number: dict[int, str], contents: dict[str, list[str]]
 ) -> None:
     there = by_number.get(queue.number) == queue.name
     if not there:
@@ -53,32 +54,32 @@ def _check_queue(
     _check_messages(queue, disk, set(contents[queue.name]))
 
 
-def _check_order(queue: MQueue, found: list[int]) -> None:
-    places = {entry.body: entry.place for entry in queue.stored}
-    for body in found:
-        if body not in places:
-            raise Violation(f"risen: message {body} in {queue.name}, where it does not belong")
+def _check_order(queue: MQueue, found: list[str]) -> None:
+    places = {entry.name: entry.place for entry in queue.stored}
+    for name in found:
+        if name not in places:
+            raise Violation(f"risen: message {name} in {queue.name}, where it does not belong")
     if len(set(found)) != len(found):
         raise Violation(f"duplicate: {queue.name} has {found}")
     if sorted(found, key=places.__getitem__) != found:
         raise Violation(f"order: {queue.name} has {found}")
 
 
-def _check_messages(queue: MQueue, disk: _Disk, survivors: set[int]) -> None:
+def _check_messages(queue: MQueue, disk: _Disk, survivors: set[str]) -> None:
     lost: Entry | None = None
     for entry in queue.stored:
-        if entry.body in survivors:
+        if entry.name in survivors:
             if disk.has(entry.settled_in) or disk.lacks(entry.published_in):
-                raise Violation(f"risen: message {entry.body} in {queue.name}")
+                raise Violation(f"risen: message {entry.name} in {queue.name}")
             if lost is not None:
-                raise Violation(f"hole: {queue.name} has {entry.body} and not {lost.body}")
+                raise Violation(f"hole: {queue.name} has {entry.name} and not {lost.name}")
         elif disk.lacks(entry.settled_in):
             if disk.has(entry.published_in):
-                raise Violation(f"lost: message {entry.body} in {queue.name}")
+                raise Violation(f"lost: message {entry.name} in {queue.name}")
             lost = entry
 
 
-def _check_nothing_else(model: Model, world: World, contents: dict[str, list[int]]) -> None:
+def _check_nothing_else(model: Model, world: World, contents: dict[str, list[str]]) -> None:
     numbers = {queue.number for queue in model.incarnations if queue.durable}
     for name, queue in world.queues.items():
         if queue.number not in numbers:
@@ -117,33 +118,33 @@ def _check_commit(
     settled: list[tuple[MQueue, Entry]],
     disk: _Disk,
     by_number: dict[int, str],
-    contents: dict[str, list[int]],
+    contents: dict[str, list[str]],
 ) -> None:
     done: list[str] = []
     undone: list[str] = []
     for queue, entry in published:
         if by_number.get(queue.number) != queue.name:
             continue
-        if entry.body in contents[queue.name]:
-            done.append(f"{entry.body} is in {queue.name}")
+        if entry.name in contents[queue.name]:
+            done.append(f"{entry.name} is in {queue.name}")
         elif disk.lacks(entry.settled_in) and disk.lacks(queue.deleted_in):
-            undone.append(f"{entry.body} is not in {queue.name}")
+            undone.append(f"{entry.name} is not in {queue.name}")
     for queue, entry in settled:
         if by_number.get(queue.number) != queue.name:
             continue
-        if entry.body in contents[queue.name]:
-            undone.append(f"{entry.body} is still in {queue.name}")
+        if entry.name in contents[queue.name]:
+            undone.append(f"{entry.name} is still in {queue.name}")
         elif disk.has(entry.published_in):
-            done.append(f"{entry.body} is settled in {queue.name}")
+            done.append(f"{entry.name} is settled in {queue.name}")
     if done and undone:
         raise Violation(f"half a transaction: {done[0]}, but {undone[0]}")
 
 
 def check_restart(model: Model, world: World) -> None:
     """After a clean stop everything durable must be there, and nothing else."""
-    contents = world.contents()
+    contents = world.names()
     wanted = {
-        name: [entry.body for entry in queue.stored if entry.settled_in is None]
+        name: [entry.name for entry in queue.stored if entry.settled_in is None]
         for name, queue in model.queues.items()
         if queue.durable
     }
@@ -160,25 +161,18 @@ def start_over(model: Model, world: World, *, redelivered: bool) -> Model:
     """
     fresh = Model()
     fresh.next_place = model.next_place
+    fresh.now_ms = world.now_ms
     before = {
-        (queue.number, entry.body): entry for queue in model.incarnations for entry in queue.stored
+        (queue.number, entry.name): entry for queue in model.incarnations for entry in queue.stored
     }
-    for name, bodies in world.contents().items():
-        actual = world.queues[name]
-        queue = MQueue(
-            name,
-            actual.number,
-            True,
-            actual.auto_delete,
-            None,
-            0,
-            max_priority=MAX_PRIORITIES.get(name, 0),
-        )
-        fresh.queues[name] = queue
+    for queue_name, names in world.names().items():
+        number = world.queues[queue_name].number
+        queue = MQueue(queue_name, number, traits_of(queue_name), None, 0, world.now_ms)
+        fresh.queues[queue_name] = queue
         fresh.incarnations.append(queue)
-        for body in bodies:
-            old = before[actual.number, body]
-            entry = Entry(body, fresh.next_place(), True, 0, old.priority)
+        for name in names:
+            old = before[number, name]
+            entry = Entry(old.sent, fresh.next_place(), 0, old.priority, old.expires_ms)
             entry.redelivered = redelivered or old.redelivered
             queue.stored.append(entry)
             insort(queue.ready, entry)

@@ -11,9 +11,10 @@ from .compare import Comparison
 from .conversation import Conversation
 from .doings import Doings
 from .model import Model
+from .queues import POLICIES
 from .recovery import check_crash, check_restart, start_over
 from .stage import Stage
-from .things import POLICIES, Violation
+from .things import Violation
 from .world import ROOMY_BYTES, PowerLoss, World, small_scale
 
 
@@ -92,8 +93,11 @@ class Run:
         self._comparison.look()
 
     def wait(self, milliseconds: int) -> None:
+        end_s = self.world.broker.timers.now + milliseconds / 1000
         self._stage.begin()
-        self.world.advance(milliseconds / 1000)
+        while self.world.advance_to_next(end_s):
+            self._comparison.look()
+            self._stage.begin()
         self.world.watch()
         self._comparison.look()
 
@@ -149,6 +153,7 @@ class Run:
         self._comparison.complain()
         check_crash(self._stage.model, self.world, written, taken)
         self._stage.use(start_over(self._stage.model, self.world, redelivered=True))
+        self._first_turn()
 
     def restart(self) -> None:
         """A clean stop, in which the disk does what it should, and a start."""
@@ -160,6 +165,12 @@ class Run:
         self._comparison.complain()
         check_restart(self._stage.model, self.world)
         self._stage.use(start_over(self._stage.model, self.world, redelivered=False))
+        self._first_turn()
+
+    def _first_turn(self) -> None:
+        self._stage.begin()
+        self.world.end_turn()
+        self._comparison.look()
 
     def end(self) -> None:
         """Let everything come to its end: all must be answered, and be there after a crash."""

@@ -7,6 +7,8 @@ the start, None never happened.
 from dataclasses import dataclass, field
 from typing import Any
 
+from .queues import Traits
+
 
 class Violation(AssertionError):
     """The broker has done what it should not. The text begins with what kind of thing."""
@@ -21,15 +23,30 @@ class Commit:
     settled: "list[tuple[MQueue, Entry]]" = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A message as it was published, by a client or as a dead letter. `name` is what it is told
+    from all others by.
+    """
+
+    name: str
+    key: str
+    size: int
+    persistent: bool
+    priority: int
+    ttl_ms: int | None = None
+    """How long it may wait by its own `expiration`."""
+
+
 @dataclass(slots=True, eq=False)
 class Entry:
-    """A message in one queue."""
+    """A message in one queue. `expires_ms` is when its time is up there, if ever."""
 
-    body: int
+    sent: Sent
     place: int
-    persistent: bool
     published_in: int
     priority: int = 0
+    expires_ms: int | None = None
     redelivered: bool = False
     settled_in: int | None = None
     published_by: Commit | None = None
@@ -38,6 +55,10 @@ class Entry:
     def __lt__(self, other: "Entry") -> bool:
         return (-self.priority, self.place) < (-other.priority, other.place)
 
+    @property
+    def name(self) -> str:
+        return self.sent.name
+
 
 @dataclass(slots=True, eq=False)
 class MQueue:
@@ -45,20 +66,24 @@ class MQueue:
 
     name: str
     number: int
-    durable: bool
-    auto_delete: bool
+    traits: Traits
     owner: "MClient | None"
     defined_in: int
+    used_ms: int
+    """When somebody used it last."""
     deleted_in: int | None = None
     ready: list[Entry] = field(default_factory=list)
     stored: list[Entry] = field(default_factory=list)
     """Every persistent message that it ever had, if it is durable."""
-    max_priority: int = 0
     consumers: "list[MConsumer]" = field(default_factory=list)
 
     @property
     def deleted(self) -> bool:
         return self.deleted_in is not None
+
+    @property
+    def durable(self) -> bool:
+        return self.traits.durable
 
 
 @dataclass(slots=True, eq=False)
@@ -102,7 +127,7 @@ class MChannel:
     confirms: list[int] = field(default_factory=list)
     """For each publish the batch that must be on disk before its confirm, 0 for none."""
     confirmed: int = 0
-    tx_published: list[tuple[int, bool, int, list[MQueue], bool]] = field(default_factory=list)
+    tx_published: list[tuple[Sent, list[MQueue], bool]] = field(default_factory=list)
     tx_settled: list[tuple[dict[int, Delivery], bool]] = field(default_factory=list)
 
 
@@ -118,7 +143,8 @@ class Expected:
 
     kind: type[Any]
     values: dict[str, Any] = field(default_factory=dict)
-    body: int | None = None
+    message: str | None = None
+    """The name of the message that comes with it."""
     batch: int = 0
     may_wait: bool = False
     """The broker may keep it back until the disk has caught up."""
@@ -131,23 +157,5 @@ class Refused(Exception):
         super().__init__(code)
         self.code = code
 
-
-EXCHANGES = {
-    "direct": ("direct", True, False),
-    "fanout": ("fanout", True, False),
-    "fleeting": ("direct", False, False),
-    "vanishing": ("direct", True, True),
-}
-"""Name to type, durable, auto-delete."""
-
-MAX_PRIORITIES = {"p0": 3}
-"""Of the queues that have priorities."""
-
-POLICIES: dict[str, tuple[str, dict[str, Any]]] = {
-    "stray": ("^direct$", {"alternate-exchange": "fanout"}),
-    "roomy": ("^p0$", {"max-length-bytes": 1 << 40, "message-ttl": 1 << 40}),
-}
-"""Name to pattern and definition. The second changes no message's fate, but the way that it takes.
-"""
 
 BindingKey = tuple[str, str, str]

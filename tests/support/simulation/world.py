@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from fake_client import FakeServer
+from fake_client import FakeServer, Received
 from leveret.broker import line as line_module
 from leveret.broker import queue as queue_module
 from leveret.broker.alarms import Alarm
 from leveret.broker.broker import Broker
 from leveret.broker.configuration import Configuration
-from leveret.broker.message import restored
+from leveret.broker.message import Message, restored
 from leveret.broker.policy_checks import checked_policy
 from leveret.broker.server import COMMIT_DELAY_S, LAZY_MAX_BYTES
 from leveret.storage import log as log_module
@@ -33,6 +33,8 @@ from .things import Violation
 
 ROOMY_BYTES = 1 << 40
 FRAME_MAX = 4096
+_HAIR_S, _DIGITS = 1e-9, 6
+"""What is due at the same millisecond is due together, whatever rounding has done to it."""
 
 
 class PowerLoss(Exception):
@@ -55,6 +57,7 @@ class World(FakeServer):
         self.full = False
         self.failed = False
         """The journal is finished, and the broker with it."""
+        self._started = False
         self.journal: Journal
         self.recovered: Recovered
         self.broker: Broker
@@ -64,6 +67,7 @@ class World(FakeServer):
 
     def start(self) -> None:
         """Open the journal and set the broker up. PowerLoss may come from the disk."""
+        now = self.broker.timers.now if self._started else 0.0
         self.journal, self.recovered = open_journal(self.disk, self.settings)
         self.broker = Broker(
             Configuration(),
@@ -71,11 +75,13 @@ class World(FakeServer):
             self.journal,
             self.recovered,
             random_below=lambda end: next(self.unique) % end,
+            now=now,
         )
+        self._started = True
         self.broker.memory.budget_bytes = self.memory_budget_bytes
         self.broker.alarms.on_clear = self._release
         self.flight = None
-        self.full = self.failed = self._commit_is_due = False
+        self.full = self.failed = self._commit_is_due = self._is_late = False
         # What has been recovered is on disk; it counts as a batch of its own.
         self.taken += 1
         self.written = self.taken
@@ -94,13 +100,25 @@ class World(FakeServer):
         self.broker.note_deliveries()
         self.journal.close()
 
+    @property
+    def now_ms(self) -> int:
+        """The time, which a restart does not turn back."""
+        return self.broker.timers.wall_ms
+
     def contents(self) -> dict[str, list[int]]:
         """The bodies' numbers that each queue holds right after a start."""
-        found: dict[str, list[int]] = {}
+        return {name: list(map(_number_of, held)) for name, held in self._messages().items()}
+
+    def names(self) -> dict[str, list[str]]:
+        """The names of the messages that each queue holds right after a start."""
+        return {name: list(map(name_of, held)) for name, held in self._messages().items()}
+
+    def _messages(self) -> dict[str, list[Message]]:
+        found: dict[str, list[Message]] = {}
         for name, queue in self.queues.items():
             ids = self.recovered.messages.get(queue.number) or ()
             stored = self.journal.read_many(list(ids))
-            found[name] = [number_of(restored(0, 0, message.blob).body) for message in stored]
+            found[name] = [restored(0, 0, message.blob) for message in stored]
         return found
 
     @property
@@ -117,7 +135,8 @@ class World(FakeServer):
         if self.failed:
             return
         broker = self.broker
-        if broker.awaits_disk or broker.position - broker.durable > LAZY_MAX_BYTES:
+        is_late, self._is_late = self._is_late, False
+        if is_late or broker.awaits_disk or broker.position - broker.durable > LAZY_MAX_BYTES:
             self.commit()
         elif not self._commit_is_due and self.journal.has_work:
             self._commit_is_due = True
@@ -125,7 +144,7 @@ class World(FakeServer):
 
     def _commit_late(self) -> None:
         self._commit_is_due = False
-        self.commit()
+        self._is_late = True  # for the end of the turn, behind all that is due with this
 
     def commit(self) -> None:
         """Take a batch, unless one is on its way."""
@@ -133,6 +152,19 @@ class World(FakeServer):
             self.flight = self.journal.take_batch()
             if self.flight is not None:
                 self.taken += 1
+
+    def advance_to_next(self, end_s: float) -> bool:
+        """Have the next turn that is due by then; False if there is none, and it is that time."""
+        timers = self.broker.timers
+        due = timers.next_deadline()
+        if self.failed or due is None or due > end_s:
+            timers.now = max(timers.now, round(end_s, _DIGITS))
+            return False
+        timers.now = max(timers.now, due + _HAIR_S)
+        timers.run()
+        timers.now = round(timers.now, _DIGITS)
+        self.end_turn()
+        return True
 
     def watch(self) -> None:
         """What a server does every few seconds."""
@@ -214,9 +246,13 @@ class World(FakeServer):
         self.disk.fault = fault
 
 
-def number_of(body: bytes) -> int:
-    """The number that a body begins with."""
-    return int(body.split(b" ", 1)[0])
+def name_of(message: Received | Message) -> str:
+    """What a message is told from all others by: the number that its body begins with."""
+    return str(_number_of(message))
+
+
+def _number_of(message: Received | Message) -> int:
+    return int(message.body.split(b" ", 1)[0])
 
 
 def body_of(number: int, size: int) -> bytes:

@@ -1,0 +1,217 @@
+"""What clients' commands do to a model, and what clients must get for them."""
+
+from typing import Any
+
+from pamqp.commands import Basic, Channel, Confirm, Exchange, Queue, Tx
+
+from .model import Model
+from .queues import EXCHANGES, traits_of
+from .things import Commit, Delivery, Expected, MChannel, MConsumer, MQueue, Refused, Sent
+
+
+class Commands:
+    """Carries commands out in a model, as they were carried out by the broker."""
+
+    def __init__(self, model: Model):
+        self._model = model
+
+    def carry_out(self, channel: MChannel, name: str, options: dict[str, Any]) -> list[Expected]:
+        """Do what a command asks for and return what the client must get. Raises Refused."""
+        return getattr(self, f"_do_{name}")(channel, **options)
+
+    def _look_into(self, queue: MQueue) -> None:
+        """Somebody sees what is in a queue at this moment."""
+        self._model.tidy(queue)
+
+    def _use(self, queue: MQueue) -> None:
+        queue.used_ms = self._model.now_ms
+        self._look_into(queue)
+
+    def _do_select(self, channel: MChannel, mode: str) -> list[Expected]:
+        channel.mode = mode
+        return [Expected(Confirm.SelectOk if mode == "confirm" else Tx.SelectOk)]
+
+    def _do_declare_queue(self, channel: MChannel, queue: str, nowait: bool) -> list[Expected]:
+        model = self._model
+        found = model.queues.get(queue)
+        if found is None:
+            number = model.queue_number(queue)
+            for other in model.incarnations:
+                if other.number == number:
+                    other.number = 0  # it came and went before anybody looked
+            traits = traits_of(queue)
+            owner = channel.client if traits.exclusive else None
+            found = MQueue(queue, number, traits, owner, model.batch, model.now_ms)
+            model.queues[queue] = found
+            model.incarnations.append(found)
+        self._use(found)
+        values = {
+            "queue": queue,
+            "message_count": len(found.ready),
+            "consumer_count": len(found.consumers),
+        }
+        batch = found.defined_in if found.durable else 0
+        return _answer(nowait, Expected(Queue.DeclareOk, values, batch=batch))
+
+    def _do_delete_queue(
+        self, channel: MChannel, queue: str, if_empty: bool, nowait: bool
+    ) -> list[Expected]:
+        count_ = 0
+        if queue in self._model.queues:
+            found = self._model.queues[queue]
+            self._look_into(found)
+            if if_empty and found.ready:
+                raise Refused(406)
+            count_ = self._model.remove_queue(found)
+        values = {"message_count": count_}
+        return _answer(nowait, Expected(Queue.DeleteOk, values))
+
+    def _do_purge(self, channel: MChannel, queue: str) -> list[Expected]:
+        found = self._model.find(queue)
+        self._look_into(found)
+        purged = self._model.purge(found)
+        return _answer(False, Expected(Queue.PurgeOk, {"message_count": purged}))
+
+    def _do_declare_exchange(self, channel: MChannel, exchange: str) -> list[Expected]:
+        batch = 0
+        if EXCHANGES[exchange][1]:
+            if exchange not in self._model.exchanges:
+                self._model.note(("exchange", exchange), True)
+            batch = self._model.batch_of(("exchange", exchange))
+        self._model.exchanges.add(exchange)
+        return _answer(False, Expected(Exchange.DeclareOk, batch=batch))
+
+    def _do_delete_exchange(self, channel: MChannel, exchange: str) -> list[Expected]:
+        if exchange in self._model.exchanges:
+            self._model.remove_exchange(exchange)
+        return _answer(False, Expected(Exchange.DeleteOk))
+
+    def _do_bind(
+        self, channel: MChannel, queue: str, exchange: str, key: str, nowait: bool
+    ) -> list[Expected]:
+        self._model.check_exchange(exchange)
+        self._model.find(queue)
+        binding = (exchange, queue, key)
+        batch = 0
+        if self._model.is_durable(binding):
+            if binding not in self._model.bindings:
+                self._model.note(("binding", *binding), True)
+            batch = self._model.batch_of(("binding", *binding))
+        self._model.bindings.add(binding)
+        return _answer(nowait, Expected(Queue.BindOk, batch=batch))
+
+    def _do_unbind(
+        self, channel: MChannel, queue: str, exchange: str, key: str
+    ) -> list[Expected]:  # fmt: skip
+        binding = (exchange, queue, key)
+        if binding in self._model.bindings:
+            self._model.unbind(binding)
+        return _answer(False, Expected(Queue.UnbindOk))
+
+    def _do_publish(
+        self, channel: MChannel, exchange: str, sent: Sent, mandatory: bool
+    ) -> list[Expected]:
+        self._model.check_exchange(exchange)
+        queues = self._model.route(exchange, sent.key)
+        if channel.mode == "tx":
+            channel.tx_published.append((sent, queues, mandatory))
+            return []
+        on_disk = self._model.enqueue(sent, queues)
+        if channel.mode == "confirm":
+            channel.confirms.append(self._model.batch if on_disk else 0)
+        if mandatory and not queues:
+            return [Expected(Basic.Return, {"reply_code": 312}, sent.name)]
+        return []
+
+    def _do_commit(self, channel: MChannel) -> list[Expected]:
+        returns: list[Expected] = []
+        commit = Commit(self._model.batch)
+        on_disk = False
+        for sent, queues, mandatory in channel.tx_published:
+            live = [queue for queue in queues if not queue.deleted]
+            on_disk |= self._model.enqueue(sent, live, commit)
+            if mandatory and not live:
+                returns.append(Expected(Basic.Return, {"reply_code": 312}, sent.name))
+        for deliveries, requeue in channel.tx_settled:
+            on_disk |= self._model.settle(deliveries.values(), requeue, commit)
+        channel.tx_published.clear()
+        channel.tx_settled.clear()
+        commit.batch = self._model.batch if on_disk else 0
+        self._model.commits.append(commit)
+        return [*returns, Expected(Tx.CommitOk, batch=commit.batch, may_wait=True)]
+
+    def _do_rollback(self, channel: MChannel) -> list[Expected]:
+        self._model.rollback(channel)
+        return [Expected(Tx.RollbackOk)]
+
+    def _do_qos(self, channel: MChannel, count: int, all_of_it: bool) -> list[Expected]:
+        if all_of_it:
+            channel.limit = count
+        else:
+            channel.prefetch, channel.limit = count, 0
+        return [Expected(Basic.QosOk)]
+
+    def _do_consume(
+        self, channel: MChannel, queue: str, tag: str, no_ack: bool
+    ) -> list[Expected]:  # fmt: skip
+        found = self._model.find(queue)
+        self._use(found)
+        consumer = MConsumer(tag, channel, found, no_ack, 0 if no_ack else channel.prefetch)
+        found.consumers.append(consumer)
+        channel.consumers[tag] = consumer
+        return [Expected(Basic.ConsumeOk, {"consumer_tag": tag})]
+
+    def _do_cancel(self, channel: MChannel, tag: str) -> list[Expected]:
+        if tag in channel.consumers:
+            self._model.cancel(channel.consumers[tag])
+        return [Expected(Basic.CancelOk, {"consumer_tag": tag})]
+
+    def _do_get(self, channel: MChannel, queue: str, no_ack: bool) -> list[Expected]:
+        found = self._model.find(queue)
+        self._use(found)
+        if not found.ready:
+            return [Expected(Basic.GetEmpty)]
+        entry = found.ready.pop(0)
+        self._model.tidy(found)
+        channel.last_tag += 1
+        if no_ack:
+            entry.settled_in = self._model.batch
+        else:
+            channel.unsettled[channel.last_tag] = Delivery(entry, found, None)
+        values = {
+            "delivery_tag": channel.last_tag,
+            "redelivered": entry.redelivered,
+            "message_count": len(found.ready),
+        }
+        return [Expected(Basic.GetOk, values, entry.name)]
+
+    def _do_settle(
+        self, channel: MChannel, how: str, tag: int, multiple: bool, requeue: bool
+    ) -> list[Expected]:
+        if multiple and tag == 0:
+            tags = list(channel.unsettled)
+        elif tag not in channel.unsettled:
+            raise Refused(406)
+        else:
+            tags = [each for each in channel.unsettled if each == tag or (multiple and each < tag)]
+        deliveries = {each: channel.unsettled.pop(each) for each in tags}
+        if channel.mode == "tx":
+            channel.tx_settled.append((deliveries, requeue))
+        else:
+            self._model.settle(deliveries.values(), requeue)
+        return []
+
+    def _do_recover(self, channel: MChannel) -> list[Expected]:
+        deliveries, channel.unsettled = channel.unsettled, {}
+        self._model.settle(deliveries.values(), requeue=True)
+        return [Expected(Basic.RecoverOk)]
+
+    def _do_close(self, channel: MChannel) -> list[Expected]:
+        self._model.close_channel(channel)
+        del channel.client.channels[channel.number]
+        return [Expected(Channel.CloseOk)]
+
+
+def _answer(nowait: bool, expected: Expected) -> list[Expected]:
+    expected.may_wait = True
+    return [] if nowait else [expected]

@@ -1,0 +1,92 @@
+"""The queues, exchanges and policies that stories are about.
+
+A queue gets dead letters from one other queue at most: in which order those of several ones come,
+when they come at the same time, is nothing that anybody may rely on.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+DROP_HEAD = "drop-head"
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What a queue is declared with. `takes_expirations` says that messages may be sent to it that
+    expire by themselves.
+    """
+
+    durable: bool = True
+    auto_delete: bool = False
+    exclusive: bool = False
+    max_priority: int = 0
+    ttl_ms: int | None = None
+    expires_ms: int | None = None
+    max_length: int | None = None
+    max_bytes: int | None = None
+    overflow: str = DROP_HEAD
+    dead_letter_exchange: str | None = None
+    dead_letter_key: str | None = None
+    takes_expirations: bool = False
+
+    @property
+    def refuses(self) -> bool:
+        """Whether it refuses new messages when it is full."""
+        return self.overflow != DROP_HEAD
+
+    @property
+    def is_special(self) -> bool:
+        """Whether its messages are looked at one by one."""
+        return self.takes_expirations or bool(self.arguments)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Those of queue.declare."""
+        overflow = self.overflow if self.refuses else None
+        chosen = {
+            "x-max-priority": self.max_priority or None,
+            "x-message-ttl": self.ttl_ms,
+            "x-expires": self.expires_ms,
+            "x-max-length": self.max_length,
+            "x-max-length-bytes": self.max_bytes,
+            "x-overflow": overflow,
+            "x-dead-letter-exchange": self.dead_letter_exchange,
+            "x-dead-letter-routing-key": self.dead_letter_key,
+        }
+        return {name: value for name, value in chosen.items() if value is not None}
+
+
+QUEUES: dict[str, Traits] = {
+    "d0": Traits(),
+    "d1": Traits(),
+    "t0": Traits(durable=False),
+    "a0": Traits(auto_delete=True),
+    "x": Traits(durable=False, exclusive=True),
+    "p0": Traits(max_priority=3),
+    "e0": Traits(ttl_ms=100, takes_expirations=True),
+    "e1": Traits(takes_expirations=True),
+    "e2": Traits(ttl_ms=0),
+    "z0": Traits(expires_ms=200),
+}
+"""`x` stands for each client's own exclusive queue."""
+
+
+def traits_of(name: str) -> Traits:
+    """What a queue of that name is declared with."""
+    return QUEUES["x" if name[0] == "x" else name]
+
+
+EXCHANGES = {
+    "direct": ("direct", True, False),
+    "fanout": ("fanout", True, False),
+    "fleeting": ("direct", False, False),
+    "vanishing": ("direct", True, True),
+}
+"""Name to type, durable, auto-delete."""
+
+POLICIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "stray": ("^direct$", {"alternate-exchange": "fanout"}),
+    "roomy": ("^p0$", {"max-length-bytes": 1 << 40, "message-ttl": 1 << 40}),
+}
+"""Name to pattern and definition. The second changes no message's fate, but the way that it takes.
+"""
