@@ -32,9 +32,14 @@ class Alarms:
         return bool(self._raised)
 
     @property
+    def raised(self) -> list[Alarm]:
+        """Those in force, in RabbitMQ's order."""
+        return [alarm for alarm in Alarm if alarm in self._raised]
+
+    @property
     def reason(self) -> str:
         """What connection.blocked says."""
-        return "low on " + " & ".join(alarm.value for alarm in Alarm if alarm in self._raised)
+        return "low on " + " & ".join(alarm.value for alarm in self.raised)
 
     def set(self, alarm: Alarm, raised: bool) -> None:
         """Raise or clear an alarm; nothing happens if it is so already."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ..storage.errors import JournalError
 from .ack_timeout import AckTimeouts
 from .alarms import Alarms
-from .configuration import DEFAULT_USERS, DEFAULT_VHOSTS, Configuration
+from .configuration import DEFAULT_CLUSTER_NAME, DEFAULT_USERS, DEFAULT_VHOSTS, Configuration
 from .configuration import User as ConfiguredUser
 from .definitions import (
     Definitions,
@@ -23,9 +23,12 @@ from .definitions import (
     has_vhosts,
     last_queue_number,
     restore,
+    restored_global_parameters,
     restored_users,
+    rights_of_configured_users,
     vhost_names,
 )
+from .global_parameters import CLUSTER_NAME, GlobalParameters
 from .handshake import greeting
 from .intake import Intake
 from .log import fields
@@ -68,12 +71,13 @@ class Broker:
         self.configuration = configuration
         self.unique_name = unique_name
         self.rules = configuration.rules
-        self.greeting = greeting(configuration.identity, self.rules.version)
+        self.greeting = b""
         self.timers = Timers()
         self.timers.now = now
         self.journal = journal
         self.next_message_id = count(1).__next__
         self.definitions = Definitions(journal)
+        self.global_parameters = GlobalParameters(self.definitions, self._greet)
         self._store = None if journal is None else JournalStore(journal, self.next_message_id)
         self._later: deque[Callable[[], None]] = deque()
         self.dirty: list[Queue] = []
@@ -96,6 +100,9 @@ class Broker:
                 self.vhosts[name] = self.new_vhost(name)
             self.definitions.reserve_queue_numbers(last_queue_number(recovered.definitions))
             restore(self.vhosts, recovered, self.definitions)
+            for name, value in restored_global_parameters(recovered).items():
+                self.global_parameters.restore(name, value)
+        self._greet()
         self._add_configured({} if recovered is None else recovered.definitions)
         self.touched: list[Connection] = []
         """Connections with something to send, or to be dropped."""
@@ -107,6 +114,20 @@ class Broker:
         self.durable = 0 if journal is None else journal.durable
         """The journal's position up to which everything is on disk."""
         self._when_durable: deque[tuple[int, Callable[[], None]]] = deque()
+
+    @property
+    def cluster_name(self) -> str:
+        """What clients are told and traces say: as configured, else as the global parameter has
+        it.
+        """
+        configured = self.configuration.identity.cluster_name
+        name = self.global_parameters.get(CLUSTER_NAME) if configured is None else configured
+        return name if isinstance(name, str) else DEFAULT_CLUSTER_NAME
+
+    def _greet(self) -> None:
+        """Have new connections greeted with what holds now."""
+        identity, version = self.configuration.identity, self.rules.version
+        self.greeting = greeting(identity, version, self.cluster_name)
 
     def new_vhost(self, name: str) -> VirtualHost:
         """A vhost that is not among the others yet."""
@@ -133,6 +154,9 @@ class Broker:
                     self.definitions.add_vhost(self.vhosts[name])
         if configured.users != DEFAULT_USERS:
             self.users |= {user.name: _user(user) for user in configured.users}
+            for name, rights in rights_of_configured_users(defined).items():
+                if name in self.users and self.users[name].is_configured:
+                    self.users[name].add_rights(rights)
         elif not has_users(defined):
             for guest in map(_user, DEFAULT_USERS):
                 guest.set_hash(hashed(b"guest", self.unique_name().encode(), SHA256))

@@ -135,8 +135,12 @@ class Channel:
     def cancelled_by_broker(self, consumer: Consumer) -> None:
         """The consumer's queue is gone: forget it, and tell a client that wants to know."""
         del self.consumers[consumer.tag]
+        self.tell_cancelled(consumer.tag)
+
+    def tell_cancelled(self, tag: str) -> None:
+        """Tell a client that wants to know that a consumer of its is no more."""
         if self.connection.capable("consumer_cancel_notify"):
-            self.connection.broker.later(lambda: self._send_cancel(consumer.tag))
+            self.connection.broker.later(lambda: self._send_cancel(tag))
 
     def _send_cancel(self, tag: str) -> None:
         if self.connection.channels.get(self.number) is self:

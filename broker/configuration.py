@@ -59,7 +59,8 @@ class Identity(Struct, frozen=True, forbid_unknown_fields=True):
     product: str = "RabbitMQ"
     version: str | None = None
     """None: that of the emulated RabbitMQ."""
-    cluster_name: str = "leveret@localhost"
+    cluster_name: str | None = None
+    """None: that of the global parameter `cluster_name`, or else `leveret@localhost`."""
 
 
 class Connection(Struct, frozen=True, forbid_unknown_fields=True):
@@ -130,6 +131,7 @@ class Log(Struct, frozen=True, forbid_unknown_fields=True):
     format: Format = "text"
 
 
+DEFAULT_CLUSTER_NAME = "leveret@localhost"
 DEFAULT_VHOSTS = ("/",)
 GUEST = User(
     name="guest",

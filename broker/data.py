@@ -90,7 +90,7 @@ class _Progress:
 def load_definitions(broker: "Broker", path: str) -> None:
     """Set what a definitions file says. Raises ConfigurationError."""
     from .definitions_file import InvalidDefinitions, read_definitions
-    from .definitions_transfer import import_definitions
+    from .definitions_import import import_definitions
 
     try:
         import_definitions(broker, read_definitions(Path(path).read_bytes()))

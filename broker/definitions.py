@@ -15,7 +15,7 @@ from ..amqp.fields import Table, decode_table, encode_table
 from .configuration import DEFAULT_USERS, DEFAULT_VHOSTS
 from .delayed_exchange import DelayedExchange
 from .exchange import Exchange
-from .policy import Policy
+from .policy import JsonValue, Policy
 from .queue import Queue
 from .stream_queue import Segment, StreamQueue
 from .users import User, restored_user
@@ -30,6 +30,10 @@ _EXCHANGE, _QUEUE, _BINDING = "exchange", "queue", "binding"
 _SEGMENT = "segment"
 _POLICY, _OPERATOR_POLICY = "policy", "operator_policy"
 _VHOST, _USER = "vhost", "user"
+_GLOBAL_PARAMETER = "global_parameter"
+_CONFIGURED_USER = "configured_user"
+_OF_THE_BROKER = (_USER, _CONFIGURED_USER, _GLOBAL_PARAMETER)
+"""What belongs to no vhost."""
 _DELETED = {"deleted": True}
 
 _Defined: TypeAlias = list[tuple[list[Any], dict[str, Any]]]
@@ -144,7 +148,7 @@ class Definitions:
 
     def add_user(self, user: User) -> None:
         """A user was added, or something about it has changed."""
-        self._define([_USER, user.name], user.value)
+        self._define([_CONFIGURED_USER if user.is_configured else _USER, user.name], user.value)
 
     def remove_user(self, name: str) -> None:
         """A user was deleted."""
@@ -160,6 +164,14 @@ class Definitions:
     def remove_policy(self, vhost_name: str, name: str, *, operator: bool) -> None:
         """A policy was deleted."""
         self._undefine([_OPERATOR_POLICY if operator else _POLICY, vhost_name, name])
+
+    def add_global_parameter(self, name: str, value: JsonValue) -> None:
+        """A global parameter was set."""
+        self._define([_GLOBAL_PARAMETER, name], {"value": value})
+
+    def remove_global_parameter(self, name: str) -> None:
+        """A global parameter was deleted."""
+        self._undefine([_GLOBAL_PARAMETER, name])
 
     def _define(self, key: Sequence[str | int], value: Mapping[str, Any]) -> None:
         if self.journal is not None:
@@ -257,7 +269,7 @@ def _segments(defined: _Defined) -> dict[int, list[Segment]]:
 def vhost_names(definitions: Mapping[bytes, bytes]) -> set[str]:
     """The vhosts that definitions belong to."""
     parsed = _parsed(definitions)
-    return {key[1] for key, value in parsed if key[0] != _USER and value != _DELETED}
+    return {key[1] for key, value in parsed if key[0] not in _OF_THE_BROKER and value != _DELETED}
 
 
 def has_users(definitions: Mapping[bytes, bytes]) -> bool:
@@ -278,6 +290,20 @@ def restored_users(recovered: "Recovered") -> dict[str, User]:
         key[1]: restored_user(key[1], value)
         for key, value in _parsed(recovered.definitions)
         if key[0] == _USER and value != _DELETED
+    }
+
+
+def rights_of_configured_users(definitions: Mapping[bytes, bytes]) -> dict[str, dict[str, Any]]:
+    """What users of the configuration file have been given besides, by their names."""
+    return {key[1]: value for key, value in _parsed(definitions) if key[0] == _CONFIGURED_USER}
+
+
+def restored_global_parameters(recovered: "Recovered") -> dict[str, JsonValue]:
+    """The values of the global parameters by their names."""
+    return {
+        key[1]: value["value"]
+        for key, value in _parsed(recovered.definitions)
+        if key[0] == _GLOBAL_PARAMETER
     }
 
 

@@ -8,16 +8,17 @@ there already and equal is left alone, so the same file may be loaded at every s
 from typing import Annotated, Any, TypeAlias, cast
 
 import msgspec
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from ..amqp.fields import Field, Table
 from .queue_arguments import SHORTSTR_MAX_BYTES
 
 Name = Annotated[str, Meta(min_length=1, max_length=255)]
 _NAMES = frozenset(
     ("name", "vhost", "user", "exchange", "source", "destination", "routing_key", "component")
 )
-_LONG_END = 1 << 63
+
+OPERATOR_POLICY, VHOST_LIMITS = "operator_policy", "vhost-limits"
+"""The components of run-time parameters that RabbitMQ has without plug-ins."""
 
 Json: TypeAlias = Any
 """A value of a JSON document."""
@@ -27,19 +28,15 @@ class InvalidDefinitions(ValueError):
     """A definitions file can't be used. The message is one line: where, and what was expected."""
 
 
-class InvalidTable(ValueError):
-    """Arguments that cannot stand in an AMQP table; the text says why."""
-
-
 class UserEntry(Struct):
     """A user; `tags` may be a list or, as older versions wrote it, a text with commas."""
 
     name: Name
     password_hash: str = ""
     hashing_algorithm: str = "rabbit_password_hashing_sha256"
-    password: str | None = None
+    password: str | UnsetType = UNSET
     tags: list[str] | str = ""
-    limits: dict[str, Json] | list[Json] = {}
+    limits: dict[str, Json] | list[Json] | UnsetType = UNSET
 
 
 class MetadataEntry(Struct):
@@ -58,6 +55,7 @@ class VhostEntry(Struct):
     tags: list[str] | str = ""
     default_queue_type: str | None = None
     metadata: MetadataEntry = field(default_factory=MetadataEntry)
+    tracing: bool | UnsetType = UNSET
     limits: dict[str, Json] | list[Json] = {}
 
 
@@ -87,8 +85,8 @@ class PolicyEntry(Struct):
     vhost: Name
     name: Name
     pattern: str
-    definition: dict[str, Json]
-    priority: int = 0
+    definition: dict[str, Json] | list[Json]
+    priority: int | float = 0
     apply_to: str = field(default="all", name="apply-to")
 
 
@@ -98,6 +96,13 @@ class ParameterEntry(Struct):
     vhost: Name
     component: str
     name: str
+    value: Json
+
+
+class GlobalParameterEntry(Struct):
+    """A value that holds for the whole broker."""
+
+    name: Name
     value: Json
 
 
@@ -143,6 +148,7 @@ class DefinitionsFile(Struct):
     topic_permissions: list[TopicPermissionEntry] = []
     policies: list[PolicyEntry] = []
     parameters: list[ParameterEntry] = []
+    global_parameters: list[GlobalParameterEntry] = []
     queues: list[QueueEntry] = []
     exchanges: list[ExchangeEntry] = []
     bindings: list[BindingEntry] = []
@@ -158,19 +164,40 @@ def tag_names(tags: Json) -> list[str]:
     return [name.strip() for name in names if name.strip()]
 
 
-def read_definitions(text: bytes | str) -> DefinitionsFile:
-    """Read a document. Raises InvalidDefinitions."""
+def read_definitions(text: bytes | str, *, vhost: str | None = None) -> DefinitionsFile:
+    """Read a document, the whole of it or, with `vhost`, what can be in a vhost: that is for this
+    vhost then, whatever it says. Raises InvalidDefinitions.
+    """
     try:
-        document = msgspec.json.decode(text, type=DefinitionsFile)
+        document = msgspec.json.decode(text)
+        if vhost is not None and isinstance(document, dict):
+            document = _for_vhost(cast("dict[str, Json]", document), vhost)
+        definitions = msgspec.convert(document, DefinitionsFile)
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at ")
         place = where.strip("`").removeprefix("$").removeprefix(".") or "the document"
         raise InvalidDefinitions(f"{place}: {what[:1].lower()}{what[1:]}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidDefinitions(f"expected JSON: {error}") from error
-    for kind in document.__struct_fields__:
-        _check_names(kind, getattr(document, kind))
-    return document
+    for kind in definitions.__struct_fields__:
+        _check_names(kind, getattr(definitions, kind))
+    return definitions
+
+
+_IN_A_VHOST = ("parameters", "policies", "queues", "exchanges", "bindings")
+
+
+def _for_vhost(document: dict[str, Json], vhost: str) -> dict[str, Json]:
+    return {
+        kind: [
+            {**entry, "vhost": vhost} if isinstance(entry, dict) else entry
+            for entry in document[kind]
+        ]
+        if isinstance(document[kind], list)
+        else document[kind]
+        for kind in _IN_A_VHOST
+        if kind in document
+    }
 
 
 def _check_names(kind: str, entries: Json) -> None:
@@ -183,54 +210,3 @@ def _check_names(kind: str, entries: Json) -> None:
                 raise InvalidDefinitions(
                     f"{kind}[{place}].{key}: expected at most {SHORTSTR_MAX_BYTES} bytes of UTF-8"
                 )
-
-
-def table_from_json(values: dict[str, Json]) -> Table:
-    """Arguments as RabbitMQ reads them from JSON: every whole number is a long.
-
-    Raises InvalidTable.
-    """
-    for name in values:
-        if len(name.encode()) > SHORTSTR_MAX_BYTES:
-            raise InvalidTable(f"{name[:20]!r}...: a name of more than {SHORTSTR_MAX_BYTES} bytes")
-    return {name: _field_from_json(value) for name, value in values.items()}
-
-
-def _field_from_json(value: Json) -> Field:
-    match value:
-        case None:
-            return Field("V", None)
-        case bool():
-            return Field("t", value)
-        case int():
-            if not -_LONG_END <= value < _LONG_END:
-                raise InvalidTable(f"{value}: a number of more than 64 bits")
-            return Field("l", value)
-        case float():
-            return Field("d", value)
-        case str():
-            return Field("S", value.encode("utf-8", "surrogateescape"))
-        case list():
-            items = cast("list[Json]", value)
-            return Field("A", [_field_from_json(item) for item in items])
-        case _:
-            return Field("F", table_from_json(value))
-
-
-def json_from_table(table: Table) -> dict[str, Json]:
-    """Arguments as JSON has them; the widths of numbers are lost, as in RabbitMQ."""
-    return {name: _json_from_field(value) for name, value in table.items()}
-
-
-def _json_from_field(item: Field) -> Json:
-    match item.value:
-        case bytes() as text:
-            return text.decode("utf-8", "surrogateescape")
-        case dict() as table:
-            return json_from_table(table)
-        case list() as items:
-            return [_json_from_field(each) for each in items]
-        case None | bool() | int() | float() as plain:
-            return plain
-        case other:
-            return str(other)

@@ -122,7 +122,7 @@ class Firehose:
 
 def _told(message: Message, keys: Sequence[str], channel: "Channel") -> Table:
     """What is told first of a message, published or delivered."""
-    node = channel.connection.broker.configuration.identity.cluster_name
+    node = channel.connection.broker.cluster_name
     return {
         "exchange_name": _text(split_address(message.address)[0]),
         "routing_keys": Field("A", [_text(key) for key in keys]),

@@ -193,14 +193,14 @@ class Handshake:
     }
 
 
-def greeting(identity: "Identity", version: str) -> bytes:
+def greeting(identity: "Identity", version: str, cluster_name: str) -> bytes:
     """The frame with connection.start, the same for every client; `version` is announced unless
     the identity has one.
     """
     properties = table_of(
         {
             "capabilities": dict.fromkeys(CAPABILITIES, True),
-            "cluster_name": identity.cluster_name,
+            "cluster_name": cluster_name,
             "copyright": "Copyright (c) the leveret authors",
             "information": "Licensed under the Apache License 2.0",
             "platform": f"Python {platform.python_version()}",

@@ -18,11 +18,14 @@ class User:
 
     The password is either known, when it stands in the configuration file, or a hash of it is; with
     neither nobody can log in under that name.
+
+    `fixed_vhosts` are those where the configuration file says what the user may do.
     """
 
     __slots__ = (
         "_known_digest",
         "_password",
+        "fixed_vhosts",
         "limits",
         "loopback_only",
         "name",
@@ -55,6 +58,7 @@ class User:
             vhost: Permissions(name, vhost, patterns)
             for vhost, patterns in (permissions or {}).items()
         }
+        self.fixed_vhosts = frozenset[str](self.permissions if self.is_configured else ())
         for vhost, topics in (topic_permissions or {}).items():
             self.permissions.setdefault(vhost, Permissions(name, vhost)).set_topics(topics)
 
@@ -97,8 +101,9 @@ class User:
         return self.password_hash
 
     def set_hash(self, password_hash: PasswordHash | None) -> None:
-        """Have another password, or none."""
+        """Have another password, or none; the configuration file has no say from now on."""
         self._password = None
+        self.fixed_vhosts = frozenset[str]()
         self.password_hash = password_hash
         self._known_digest = b""
 
@@ -109,17 +114,27 @@ class User:
 
     @property
     def value(self) -> dict[str, Any]:
-        """All there is to know, for the journal."""
+        """All there is to know, for the journal; of a user in the configuration file, what is
+        not there.
+        """
+        if self.is_configured:
+            return self._rights
         hashed = self.password_hash
         return {
             "hashing_algorithm": None if hashed is None else hashed.algorithm,
             "password_hash": None if hashed is None else hashed.encoded,
             "tags": sorted(self.tags),
             "loopback_only": self.loopback_only,
+            **self._rights,
+        }
+
+    @property
+    def _rights(self) -> dict[str, Any]:
+        return {
             "permissions": {
                 vhost: msgspec.to_builtins(each.patterns)
                 for vhost, each in self.permissions.items()
-                if each.patterns is not None
+                if each.patterns is not None and vhost not in self.fixed_vhosts
             },
             "topic_permissions": {
                 vhost: msgspec.to_builtins(each.topics)
@@ -128,6 +143,16 @@ class User:
             },
             "limits": self.limits,
         }
+
+    def add_rights(self, value: Mapping[str, Any]) -> None:
+        """Have again what `value` gave of a user in the configuration file."""
+        patterns = msgspec.convert(value["permissions"], dict[str, Patterns])
+        for vhost in patterns.keys() - self.fixed_vhosts:
+            self.permissions[vhost] = Permissions(self.name, vhost, patterns[vhost])
+        topics = msgspec.convert(value["topic_permissions"], dict[str, dict[str, TopicPatterns]])
+        for vhost, each in topics.items():
+            self.permissions.setdefault(vhost, Permissions(self.name, vhost)).set_topics(each)
+        self.limits = dict(value["limits"])
 
 
 def restored_user(name: str, value: Mapping[str, Any]) -> User:

@@ -10,11 +10,15 @@ from durable_server import DurableServer
 from fake_client import FakeClient, FakeServer, encoded, start_ok
 from leveret.amqp.frames import PROTOCOL_HEADER
 from leveret.broker.administration import Administration, Invalid, NoSuchThing
-from leveret.broker.configuration import GUEST, Configuration, User
+from leveret.broker.configuration import GUEST, Configuration, Identity, Permissions, User
 from leveret.broker.passwords import SCRYPT, SHA256, SHA512, InvalidHash, checked_hash, hashed
 from leveret.broker.permissions import Patterns, TopicPatterns
 
 ALL = Patterns(".*", ".*", ".*")
+CONFIGURED = Configuration(
+    vhosts=("/", "listed"),
+    users=(GUEST, User("fixed", "pw", permissions={"/": Permissions("", "w", "")})),
+)
 
 
 @pytest.fixture
@@ -147,15 +151,76 @@ def test_a_user_who_is_deleted_between_login_and_open_gets_no_further(
 
 
 def test_users_of_the_configuration_file_are_left_to_it() -> None:
-    server = FakeServer(Configuration(users=(GUEST, User("fixed", "pw"))))
+    server = FakeServer(CONFIGURED)
     administration = Administration(server.broker)
     for change in (
         lambda: administration.set_user("fixed", "other"),
+        lambda: administration.set_user_tags("fixed", ["administrator"]),
         lambda: administration.delete_user("fixed"),
         lambda: administration.set_permissions("fixed", "/", ALL),
+        lambda: administration.clear_permissions("fixed", "/"),
+        lambda: administration.delete_vhost("listed"),
     ):
-        with pytest.raises(Invalid):
+        with pytest.raises(Invalid, match=r"in the configuration file; (change|remove) "):
             change()
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_users_of_the_configuration_file_can_be_given_more_which_is_kept(clean: bool) -> None:
+    server = DurableServer(configuration=CONFIGURED)
+    administration = Administration(server.broker)
+    administration.set_vhost("shop")
+    administration.set_vhost("old")
+    administration.set_permissions("fixed", "shop", ALL)
+    administration.set_permissions("fixed", "old", ALL)
+    administration.set_topic_permissions("fixed", "/", {"amq.topic": TopicPatterns("w", "r")})
+    administration.set_user_limits("fixed", {"max-channels": 9})
+    administration.delete_vhost("old")
+    server.end_turn()
+    server = server.restarted(clean=clean)
+    user = Administration(server.broker).user("fixed")
+    assert {vhost: each.patterns for vhost, each in user.permissions.items()} == {
+        "/": Patterns("", "w", ""),
+        "shop": ALL,
+    }
+    assert user.permissions["/"].topics == {"amq.topic": TopicPatterns("w", "r")}
+    assert user.limits == {"max-channels": 9}
+    server.connect("fixed", "pw", "shop")
+
+
+def test_what_a_configured_user_was_given_waits_until_the_file_has_them_again() -> None:
+    server = DurableServer(configuration=CONFIGURED)
+    administration = Administration(server.broker)
+    administration.set_vhost("shop")
+    administration.set_permissions("fixed", "shop", ALL)
+    server.end_turn()
+    server = server.restarted(configuration=Configuration())
+    assert list(server.broker.users) == ["guest"]
+    server = server.restarted(configuration=CONFIGURED)
+    server.connect("fixed", "pw", "shop")
+
+
+def test_a_user_who_is_in_the_journal_too_is_back_when_the_file_has_them_no_more() -> None:
+    server = DurableServer()
+    Administration(server.broker).set_user("fixed", "own")
+    server.end_turn()
+    server = server.restarted(configuration=CONFIGURED)
+    administration = Administration(server.broker)
+    administration.set_vhost("shop")
+    administration.set_permissions("fixed", "shop", ALL)
+    server.end_turn()
+    server = server.restarted(configuration=Configuration())
+    user = Administration(server.broker).user("fixed")
+    assert user.password_hash is not None
+    assert user.password_hash.accepts(b"own")
+    assert user.permissions == {}
+
+
+def test_a_vhost_that_the_file_lists_no_more_can_be_deleted() -> None:
+    server = DurableServer(configuration=CONFIGURED)
+    server = server.restarted(configuration=Configuration())
+    Administration(server.broker).delete_vhost("listed")
+    assert list(server.broker.vhosts) == ["/"]
 
 
 # --- permissions ------------------------------------------------------------------------------
@@ -553,3 +618,67 @@ def test_an_acknowledged_message_stays_so_when_its_user_goes() -> None:
 def test_a_pattern_too_large_for_the_engine_is_refused(shop: Administration, pattern: str) -> None:
     with pytest.raises(Invalid):
         shop.set_permissions("seller", "shop", Patterns(pattern, "", ""))
+
+
+# --- looking up -------------------------------------------------------------------------------
+
+
+def test_permissions_are_listed_by_user_and_vhost(shop: Administration) -> None:
+    shop.set_topic_permissions("seller", "/", {"amq.topic": TopicPatterns("w", "")})
+    assert shop.permissions() == [("guest", "/", ALL), ("seller", "shop", ALL)]
+    assert shop.permissions(user="seller") == [("seller", "shop", ALL)]
+    assert shop.permissions(vhost="/") == [("guest", "/", ALL)]
+    assert shop.topic_permissions() == [("seller", "/", "amq.topic", TopicPatterns("w", ""))]
+    assert shop.topic_permissions(vhost="shop") == []
+    for wrong in ({"user": "nobody"}, {"vhost": "nowhere"}):
+        with pytest.raises(NoSuchThing):
+            shop.permissions(**wrong)
+
+
+def test_tags_change_without_the_password(server: FakeServer, shop: Administration) -> None:
+    shop.set_user_tags("seller", ["impersonator"])
+    client = server.connect("seller", "pw", "shop")
+    client.declare("q")
+    client.publish(b"m", "q", user_id="somebody")
+    assert client.ready_in("q") == 1
+
+
+def test_policies_are_listed(administration: Administration) -> None:
+    administration.set_policy("/", "p", "q", {"max-length": 1}, priority=1.5)
+    administration.set_policy("/", "o", "q", {"max-length": 1}, operator=True)
+    assert [(each.name, each.priority) for each in administration.policies("/")] == [("p", 1.5)]
+    assert [each.name for each in administration.policies("/", operator=True)] == ["o"]
+    with pytest.raises(NoSuchThing, match="no operator policy 'p'"):
+        administration.delete_policy("/", "p", operator=True)
+
+
+def test_global_parameters_are_set_and_deleted(
+    server: FakeServer, administration: Administration
+) -> None:
+    administration.set_global_parameter("cluster_name", "farm")
+    administration.set_global_parameter("any", {"thing": [1, None]})
+    assert administration.global_parameters() == {
+        "any": {"thing": [1, None]},
+        "cluster_name": "farm",
+    }
+    assert server.broker.cluster_name == "farm"
+    administration.delete_global_parameter("cluster_name")
+    assert server.broker.cluster_name == "leveret@localhost"
+    with pytest.raises(NoSuchThing):
+        administration.delete_global_parameter("cluster_name")
+
+
+def test_a_configured_cluster_name_counts() -> None:
+    server = FakeServer(Configuration(identity=Identity(cluster_name="barn")))
+    Administration(server.broker).set_global_parameter("cluster_name", "farm")
+    assert server.broker.cluster_name == "barn"
+
+
+def test_a_deleted_global_parameter_stays_deleted() -> None:
+    server = DurableServer()
+    administration = Administration(server.broker)
+    administration.set_global_parameter("a", 1)
+    administration.set_global_parameter("b", None)
+    administration.delete_global_parameter("a")
+    server.end_turn()
+    assert Administration(server.restarted().broker).global_parameters() == {"b": None}

@@ -6,16 +6,20 @@ from typing import Any
 
 import msgspec
 import pytest
+from pamqp.commands import Connection
 
 from durable_server import DurableServer
 from fake_client import FakeServer
+from leveret.amqp.frames import PROTOCOL_HEADER
 from leveret.broker.administration import Administration
 from leveret.broker.broker import Broker
 from leveret.broker.configuration import Configuration, User
 from leveret.broker.configuration import Permissions as ConfiguredPermissions
+from leveret.broker.definitions_export import export_definitions
 from leveret.broker.definitions_file import InvalidDefinitions, read_definitions
-from leveret.broker.definitions_transfer import export_definitions, import_definitions
+from leveret.broker.definitions_import import import_definitions
 from leveret.broker.permissions import Patterns, TopicPatterns
+from memory_disk import MemoryDisk
 
 EXPORTED = Path(__file__).with_name("data") / "rabbitmq-3.10.8-definitions.json"
 """Made with `rabbitmqctl export_definitions`; the user's password is "secret one"."""
@@ -102,7 +106,171 @@ def test_a_password_that_is_the_users_already_is_not_hashed_again(server: FakeSe
 
 
 def test_keys_that_are_not_known_are_passed_over(server: FakeServer) -> None:
-    load(server.broker, global_parameters=[{"name": "cluster_name", "value": "x"}], new_key=1)
+    load(server.broker, new_key=1, users=[{"name": "u", "tags": "", "new_key": 2}])
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_global_parameters_are_kept_and_exported(clean: bool) -> None:
+    server = DurableServer()
+    values = [
+        {"name": "cluster_name", "value": "farm"},
+        {"name": "mqtt_port_to_vhost_mapping", "value": {"1883": "/", "8883": ["a", 1.5, None]}},
+    ]
+    load(server.broker, global_parameters=values)
+    server.end_turn()
+    server = server.restarted(clean=clean)
+    exported = msgspec.to_builtins(export_definitions(server.broker))
+    assert exported["global_parameters"] == values
+    client = server.accept()
+    client.feed(PROTOCOL_HEADER)
+    assert client.expect(Connection.Start, 0).server_properties["cluster_name"] == "farm"
+
+
+def test_priorities_may_be_fractions(server: FakeServer) -> None:
+    policy = {
+        "vhost": "/",
+        "name": "p",
+        "pattern": "q",
+        "definition": {"max-length": 1},
+        "priority": 1.5,
+        "apply-to": "queues",
+    }
+    operators = {"vhost": "/", "component": "operator_policy", "name": "o", "value": policy}
+    del operators["value"]["vhost"], operators["value"]["name"]
+    load(server.broker, policies=[policy | {"vhost": "/", "name": "p"}], parameters=[operators])
+    exported = msgspec.to_builtins(export_definitions(server.broker))
+    assert exported["policies"][0]["priority"] == 1.5
+    assert exported["parameters"][0]["value"]["priority"] == 1.5
+
+
+FAULTY = [
+    ("users", {"name": "bad", "password": "a", "password_hash": "b"}),
+    ("vhosts", {"name": "bad", "metadata": {"default_queue_type": "fancy"}}),
+    ("permissions", {"user": "new", "vhost": "bad", "configure": "", "write": "", "read": ""}),
+    (
+        "topic_permissions",
+        {"user": "new", "vhost": "/", "exchange": "amq.topic", "write": "(", "read": ""},
+    ),
+    ("policies", {"vhost": "/", "name": "bad", "pattern": "(", "definition": {"max-length": 1}}),
+    ("parameters", {"vhost": "/", "component": "federation", "name": "bad", "value": {}}),
+    ("exchanges", {"vhost": "/", "name": "bad", "type": "fancy"}),
+    ("queues", {"vhost": "new", "name": "bad", "arguments": {"x-max-length": "x"}}),
+    (
+        "bindings",
+        {"vhost": "new", "source": "hash", "destination": "q", "destination_type": "queue"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "entry"), FAULTY, ids=[kind for kind, _ in FAULTY])
+def test_a_document_with_a_fault_changes_nothing_at_all(kind: str, entry: dict[str, Any]) -> None:
+    server = DurableServer()
+    client = server.connect()
+    client.declare("kept", durable=True)
+    for _ in range(3):
+        client.publish(b"m", "kept", delivery_mode=2)
+    before, position = export_definitions(server.broker), server.journal.position
+    document: dict[str, Any] = {
+        "users": [{"name": "new", "password": "pw"}, {"name": "guest", "password_hash": ""}],
+        "vhosts": [{"name": "new"}, {"name": "/", "tracing": True}],
+        "permissions": [
+            {"user": "new", "vhost": "new", "configure": "", "write": "", "read": ""},
+            {"user": "guest", "vhost": "/", "configure": "", "write": "", "read": ""},
+        ],
+        "policies": [{"vhost": "/", "name": "p", "pattern": "", "definition": {"max-length": 1}}],
+        "global_parameters": [{"name": "cluster_name", "value": "farm"}],
+        "exchanges": [{"vhost": "new", "name": "hash", "type": "x-consistent-hash"}],
+        "queues": [{"vhost": "new", "name": "q"}, {"vhost": "/", "name": "q"}],
+        "bindings": [
+            {
+                "vhost": "/",
+                "source": "amq.fanout",
+                "destination": "kept",
+                "destination_type": "queue",
+            }
+        ],
+    }
+    document[kind] = [*document.get(kind, []), entry]
+    with pytest.raises(InvalidDefinitions, match=rf"^{kind}\[{len(document[kind]) - 1}\] '"):
+        load(server.broker, **document)
+    server.end_turn()
+    assert export_definitions(server.broker) == before
+    assert server.journal.position == position
+    assert client.ready_in("kept") == 3
+
+
+def test_a_crash_leaves_all_of_a_document_or_nothing() -> None:
+    server = DurableServer()
+    before = {name: len(data) for name, data in server.disk.files().items()}
+    names = [f"v{each}" for each in range(400)]
+    load(server.broker, vhosts=[{"name": name} for name in names])
+    server.end_turn()
+    files = server.disk.files()
+    (grown,) = [name for name, data in files.items() if len(data) > before.get(name, 0)]
+    size, seen = len(files[grown]), set[int]()
+    for cut in range(0, size - before[grown], 997):
+        left = {**files, grown: files[grown][: size - cut]}
+        found = set(DurableServer(MemoryDisk(left)).broker.vhosts) - {"/"}
+        seen.add(len(found))
+    assert seen == {0, len(names)}
+
+
+def test_what_is_there_already_is_left_as_it_is(
+    server: FakeServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = server.connect()
+    client.declare("q")
+    client.declare("own", exclusive=True)
+    client.publish(b"m", "q")
+    load(
+        server.broker,
+        queues=[
+            {"vhost": "/", "name": "q", "durable": True},
+            {"vhost": "/", "name": "own"},
+            {"vhost": "/", "name": "amq.gen-1"},
+        ],
+        exchanges=[{"vhost": "/", "name": "amq.topic", "type": "direct"}],
+    )
+    assert client.ready_in("q") == 1
+    assert not server.broker.vhosts["/"].queues["q"].durable
+    assert "amq.gen-1" not in server.broker.vhosts["/"].queues
+    assert [record.getMessage() for record in caplog.records] == [
+        "passed over an exchange whose name begins with 'amq.'",
+        "left a queue as it is, which is there and differs",
+        "left a queue as it is, which is there and differs",
+        "passed over a queue whose name begins with 'amq.'",
+    ]
+
+
+def test_limits_of_a_user_stay_unless_the_document_has_others(server: FakeServer) -> None:
+    load(server.broker, users=[{"name": "u", "tags": "", "limits": {"max-channels": 3}}])
+    load(server.broker, users=[{"name": "u", "tags": "management"}])
+    assert server.broker.users["u"].limits == {"max-channels": 3}
+
+
+def test_the_definitions_of_a_vhost_go_into_another(server: FakeServer) -> None:
+    administration = imported(server)
+    text = msgspec.json.encode(administration.export_definitions(vhost="shop"))
+    administration.set_vhost("copy")
+    administration.import_definitions(read_definitions(text, vhost="copy"))
+    assert sorted(administration.vhost("copy").queues) == sorted(
+        administration.vhost("shop").queues
+    )
+    assert administration.vhost("copy").settings.limits == {"max-queues": 50}
+    assert len(administration.bindings("copy")) == 3
+
+
+def test_a_vhost_is_not_given_what_is_not_of_a_vhost(server: FakeServer) -> None:
+    text = json.dumps({"users": [{"name": "u"}], "queues": [{"name": "q"}]})
+    import_definitions(server.broker, read_definitions(text, vhost="/"))
+    assert list(server.broker.vhosts["/"].queues) == ["q"]
+    assert "u" not in server.broker.users
+
+
+def test_an_export_has_no_keys_that_rabbitmq_stumbles_over(server: FakeServer) -> None:
+    load(server.broker, users=[{"name": "u", "tags": ""}])
+    exported = json.loads(msgspec.json.encode(export_definitions(server.broker)))
+    assert all("password" not in user and user["limits"] == {} for user in exported["users"])
 
 
 @pytest.mark.parametrize(
@@ -123,34 +291,35 @@ def test_what_is_no_definitions_document_is_refused(text: str, fault: str) -> No
 @pytest.mark.parametrize(
     ("document", "fault"),
     [
-        ({"queues": [{"name": "q", "vhost": "nowhere"}]}, "queues[0]: no vhost 'nowhere'"),
+        ({"queues": [{"name": "q", "vhost": "nowhere"}]}, "queues[0] 'q': no vhost 'nowhere'"),
         (
             {
                 "permissions": [
                     {"user": "x", "vhost": "/", "configure": "", "write": "", "read": ""}
                 ]
             },
-            "permissions[0]: no user 'x'",
+            "permissions[0] 'x': no user 'x'",
         ),
         (
             {"queues": [{"name": "q", "vhost": "/", "arguments": {"x-max-length": -1}}]},
-            "queues[0]: invalid arg 'x-max-length' for queue 'q' in vhost '/': {value_negative,-1}",
+            "queues[0] 'q': invalid arg 'x-max-length' for queue 'q' in vhost '/':"
+            " {value_negative,-1}",
         ),
         (
             {"users": [{"name": "u", "password_hash": "?"}]},
-            "users[0]: a password hash must be base64",
+            "users[0] 'u': a password hash must be base64",
         ),
         (
             {"parameters": [{"vhost": "/", "component": "shovel", "name": "s", "value": {}}]},
-            "parameters[0]: component 'shovel' not found",
+            "parameters[0] 's': component 'shovel' not found: leveret has no such plug-in",
         ),
         (
             {"queues": [{"name": "q", "vhost": "/", "arguments": {"x": 1 << 70}}]},
-            "queues[0]: 1180591620717411303424: a number of more than 64 bits",
+            "queues[0] 'q': 1180591620717411303424: a number of more than 64 bits",
         ),
         (
             {"queues": [{"name": "q", "vhost": "/", "arguments": {"k" * 300: 1}}]},
-            "queues[0]: 'kkkkkkkkkkkkkkkkkkkk'...: a name of more than 255 bytes",
+            "queues[0] 'q': 'kkkkkkkkkkkkkkkkkkkk'...: a name of more than 255 bytes",
         ),
         (
             {"queues": [{"name": "\u00e9" * 200, "vhost": "/"}]},

@@ -10,12 +10,18 @@ from memory_disk import MemoryDisk
 class DurableServer(FakeServer):
     """Everything is on disk at the end of a turn."""
 
-    def __init__(self, disk: MemoryDisk | None = None, epoch_ms: float = 0.0):
+    def __init__(
+        self,
+        disk: MemoryDisk | None = None,
+        epoch_ms: float = 0.0,
+        configuration: Configuration | None = None,
+    ):
         super().__init__()
+        self.configuration = configuration or Configuration()
         self.disk = disk or MemoryDisk()
         self.journal, recovered = open_journal(self.disk)
         self.broker = Broker(
-            Configuration(),
+            self.configuration,
             self.broker.unique_name,
             self.journal,
             recovered,
@@ -31,14 +37,21 @@ class DurableServer(FakeServer):
             self.broker.synced(self.journal.synced(batch))
             super().end_turn()
 
-    def restarted(self, *, after_s: float = 0.0, clean: bool = True) -> "DurableServer":
-        """The server that comes up on the same disk, so much later."""
+    def restarted(
+        self,
+        *,
+        after_s: float = 0.0,
+        clean: bool = True,
+        configuration: Configuration | None = None,
+    ) -> "DurableServer":
+        """The server that comes up on the same disk, so much later; as configured, or anew."""
         if clean:
             self.broker.note_deliveries()
             self.journal.close()
         else:
             self.disk = self.disk.crash(lambda choices: 0)
-        return DurableServer(self.disk, self.broker.timers.wall_ms + after_s * 1000)
+        epoch_ms = self.broker.timers.wall_ms + after_s * 1000
+        return DurableServer(self.disk, epoch_ms, configuration or self.configuration)
 
     def page_out(self, queue: str) -> None:
         """Have a queue keep only its first messages in memory."""

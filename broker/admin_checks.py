@@ -1,0 +1,72 @@
+"""What all parts of `Administration` have in common: its errors, and checks of what it is given."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from ..amqp.errors import ConnectionForced
+from .policy import regular_expression
+
+if TYPE_CHECKING:
+    from .broker import Broker
+    from .connection import Connection
+    from .users import User
+    from .vhost import VirtualHost
+
+
+class NoSuchThing(LookupError):
+    """There is nothing of that name; the text says what is missing."""
+
+
+class Invalid(ValueError):
+    """Something cannot be as it is asked for; the text says why."""
+
+
+class AdministrationPart:
+    """One theme of `Administration`: methods that look up and change what a broker has."""
+
+    def __init__(self, broker: "Broker"):
+        self._broker = broker
+
+    def vhost(self, name: str) -> "VirtualHost":
+        """The vhost of that name."""
+        vhost = self._broker.vhosts.get(name)
+        if vhost is None:
+            raise NoSuchThing(f"no vhost {name!r}")
+        return vhost
+
+    def _keep(self, user: "User") -> None:
+        self._broker.definitions.add_user(user)
+
+    def _close(self, connections: "Iterable[Connection]", reason: str) -> None:
+        for connection in list(connections):
+            connection.shut(ConnectionForced(reason, at=(0, 0)))
+
+
+def check_name(what: str, name: str) -> None:
+    """Refuse what cannot travel as a short string. Raises Invalid."""
+    if not 0 < len(_encoded(what, name)) <= 255:
+        raise Invalid(f"the name of a {what} must have between 1 and 255 bytes")
+
+
+def _encoded(what: str, name: str) -> bytes:
+    try:
+        return name.encode()
+    except UnicodeEncodeError as error:
+        raise Invalid(f"the name of a {what} must be UTF-8") from error
+
+
+def check_pattern(pattern: str) -> None:
+    """Refuse what is no regular expression. Raises Invalid."""
+    try:
+        regular_expression(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise Invalid(f"{pattern!r} is not a regular expression: {error}") from error
+
+
+def checked_limits(limits: Mapping[str, int], known: Iterable[str]) -> dict[str, int]:
+    """Limits as they are to be kept. Raises Invalid."""
+    for name in limits:
+        if name not in known:
+            raise Invalid(f"unknown limit {name!r}; expected one of {', '.join(known)}")
+    return dict(limits)

@@ -1,0 +1,46 @@
+"""A broker to try definitions on: it has what they may refer to, and nobody is connected to it."""
+
+from collections.abc import Collection
+from copy import deepcopy
+from typing import TYPE_CHECKING
+
+from .broker import Broker
+from .exchange_declaration import PREDECLARED
+
+if TYPE_CHECKING:
+    from .vhost import VirtualHost
+
+
+def likeness(broker: Broker, vhosts: Collection[str]) -> Broker:
+    """A broker with the same users and vhosts, and in those of `vhosts` the same policies,
+    exchanges and queues, which are empty. What is done to it leaves no trace.
+    """
+    copy = Broker(
+        broker.configuration,
+        broker.unique_name,
+        random_below=lambda end: 0,
+        now=broker.timers.now,
+    )
+    copy.users = deepcopy(broker.users)
+    copy.vhosts = {name: copy.new_vhost(name) for name in broker.vhosts}
+    for name in broker.vhosts.keys() & set(vhosts):
+        _copy(broker.vhosts[name], copy.vhosts[name])
+    return copy
+
+
+def _copy(vhost: "VirtualHost", copy: "VirtualHost") -> None:
+    copy.settings = deepcopy(vhost.settings)
+    for operator in (False, True):
+        for policy in vhost.policies.all(operator=operator):
+            copy.policies.restore(policy, operator=operator)
+    for exchange in vhost.exchanges.values():
+        if exchange.name not in ("", *PREDECLARED):
+            copy.restore_exchange(
+                exchange.name,
+                exchange.type,
+                exchange.auto_delete,
+                exchange.internal,
+                exchange.arguments,
+            )
+    for queue in vhost.queues.values():
+        copy.restore_queue(queue.name, queue.number, queue.auto_delete, queue.arguments)
