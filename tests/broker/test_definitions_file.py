@@ -97,6 +97,18 @@ def test_tags_may_be_a_text_with_commas_and_users_may_come_with_passwords(
     server.connect("u", "pw")
 
 
+def test_a_vhost_may_be_traced(server: FakeServer) -> None:
+    load(server.broker, vhosts=[{"name": "traced", "tracing": True}, {"name": "other"}])
+    vhosts = server.broker.vhosts
+    assert [vhosts[name].tracing for name in ("traced", "other")] == [True, False]
+    exported = json.loads(msgspec.json.encode(export_definitions(server.broker)))
+    assert [each.get("tracing") for each in exported["vhosts"]] == [False, False, True]
+    load(server.broker, vhosts=[{"name": "traced"}])
+    assert vhosts["traced"].tracing
+    load(server.broker, vhosts=[{"name": "traced", "tracing": False}])
+    assert not vhosts["traced"].tracing
+
+
 def test_a_password_that_is_the_users_already_is_not_hashed_again(server: FakeServer) -> None:
     user = {"name": "u", "password": "pw", "tags": []}
     load(server.broker, users=[user])
