@@ -34,10 +34,12 @@ def administered(broker: Broker, define: Callable[[str], Definitions]) -> Iterat
     """
     vhost = f"own-{uuid.uuid4().hex[:8]}"
     definitions = define(vhost)
-    definitions["vhosts"] = [{"name": vhost}, *definitions.get("vhosts", [])]
+    vhosts = definitions.setdefault("vhosts", [])
+    if all(each["name"] != vhost for each in vhosts):
+        vhosts.append({"name": vhost})
     everything = {"user": broker.user, "configure": ".*", "write": ".*", "read": ".*"}
     definitions["permissions"] = definitions.get("permissions", []) + [
-        {**everything, "vhost": each["name"]} for each in definitions["vhosts"]
+        {**everything, "vhost": each["name"]} for each in vhosts
     ]
     with (
         ExitStack() as stack,
@@ -51,7 +53,7 @@ def administered(broker: Broker, define: Callable[[str], Definitions]) -> Iterat
             stack.callback(process.kill)
             broker = broker._replace(host="127.0.0.1", port=process.port)
         elif RABBITMQCTL:
-            for each in definitions["vhosts"]:
+            for each in vhosts:
                 stack.callback(control, "delete_vhost", each["name"])
             for each in definitions.get("users", []):
                 stack.callback(control, "delete_user", each["name"])

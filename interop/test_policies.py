@@ -1,29 +1,15 @@
-"""Policies and operator policies as clients see them.
+"""Policies and operator policies as clients see them."""
 
-A leveret of their own is started with a file of definitions; another broker gets the same policies
-by the command in RABBITMQCTL, for example `rabbitmqctl -n rabbit@localhost`.
-"""
-
-import json
-import os
-import shlex
-import subprocess
-import tempfile
 import time
-import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pika
 import pytest
+from administered import Definitions, administered
 from conftest import Broker
-from leveret_process import LeveretProcess
 from pika.adapters.blocking_connection import BlockingChannel
-from restarting import LEVERET
 
-RABBITMQCTL = shlex.split(os.environ.get("RABBITMQCTL", ""))
 POLICIES: dict[str, dict[str, Any]] = {
     "short": {"pattern": "^short", "definition": {"max-length": 2}},
     "refusing": {
@@ -48,6 +34,17 @@ POLICIES: dict[str, dict[str, Any]] = {
         "priority": 3,
     },
     "capped": {"pattern": "^capped", "definition": {"max-length": 3}},
+    "leased": {"pattern": "^leased", "definition": {"expires": 300}},
+    "small": {"pattern": "^small", "definition": {"max-length-bytes": 10}},
+    "dying-refused": {
+        "pattern": "^full",
+        "definition": {
+            "max-length": 1,
+            "overflow": "reject-publish-dlx",
+            "dead-letter-exchange": "",
+            "dead-letter-routing-key": "dead",
+        },
+    },
 }
 OPERATOR_POLICIES: dict[str, dict[str, Any]] = {
     "cap": {"pattern": "^capped", "definition": {"max-length": 2, "message-ttl": 60000}},
@@ -55,30 +52,15 @@ OPERATOR_POLICIES: dict[str, dict[str, Any]] = {
 DEFAULTS: dict[str, Any] = {"priority": 0, "apply-to": "all"}
 
 
-@pytest.fixture(scope="module")
-def url(broker: Broker) -> Iterator[str]:
-    """A broker in whose vhost the policies are in force."""
-    with ExitStack() as stack:
-        if LEVERET:
-            yield _own_leveret(stack)
-        elif RABBITMQCTL:
-            yield _own_vhost(stack, broker)
-        else:
-            pytest.skip("not run: RABBITMQCTL, to set policies with, is not given")
-
-
-def _own_leveret(stack: ExitStack) -> str:
-    options = subprocess.run([LEVERET, "serve", "--help"], capture_output=True, text=True).stdout
-    if "--definitions" not in options:
-        pytest.skip("not run: this leveret does not load definitions")
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="leveret-policies-")))
-    definitions = {
+def define(vhost: str) -> Definitions:
+    return {
         "policies": [
-            {"vhost": "/", "name": name, **DEFAULTS, **policy} for name, policy in POLICIES.items()
+            {"vhost": vhost, "name": name, **DEFAULTS, **policy}
+            for name, policy in POLICIES.items()
         ],
         "parameters": [
             {
-                "vhost": "/",
+                "vhost": vhost,
                 "component": "operator_policy",
                 "name": name,
                 "value": {**DEFAULTS, **policy},
@@ -86,33 +68,13 @@ def _own_leveret(stack: ExitStack) -> str:
             for name, policy in OPERATOR_POLICIES.items()
         ],
     }
-    file = folder / "definitions.json"
-    file.write_text(json.dumps(definitions))
-    process = LeveretProcess(LEVERET, folder, "--definitions", str(file))
-    process.start()
-    stack.callback(process.kill)
-    return process.url
 
 
-def _own_vhost(stack: ExitStack, broker: Broker) -> str:
-    vhost = f"policies-{uuid.uuid4().hex[:8]}"
-    _control("add_vhost", vhost)
-    stack.callback(_control, "delete_vhost", vhost)
-    _control("set_permissions", "-p", vhost, broker.user, ".*", ".*", ".*")
-    for command, policies in (
-        ("set_policy", POLICIES),
-        ("set_operator_policy", OPERATOR_POLICIES),
-    ):
-        for name, policy in policies.items():
-            options = [f"--priority={policy.get('priority', 0)}"]
-            options.append(f"--apply-to={policy.get('apply-to', 'all')}")
-            definition = json.dumps(policy["definition"])
-            _control(command, "-p", vhost, name, policy["pattern"], definition, *options)
-    return f"amqp://{broker.user}:{broker.password}@{broker.host}:{broker.port}/{vhost}"
-
-
-def _control(*arguments: str) -> None:
-    subprocess.run([*RABBITMQCTL, *arguments], check=True, capture_output=True, timeout=60)
+@pytest.fixture(scope="module")
+def url(broker: Broker) -> Iterator[str]:
+    """A broker in whose vhost the policies are in force."""
+    with administered(broker, define) as own:
+        yield own.url
 
 
 @pytest.fixture
@@ -159,6 +121,14 @@ def bodies(channel: BlockingChannel, queue: str) -> list[bytes]:
     return found
 
 
+def some_bodies(channel: BlockingChannel, queue: str) -> list[bytes]:
+    """The same, once there are any."""
+    deadline = time.monotonic() + 5
+    while not (found := bodies(channel, queue)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found
+
+
 def test_max_length_of_a_policy(channel: BlockingChannel, declare: Callable[..., str]):
     queue = declare("short")
     publish(channel, queue, 5)
@@ -185,16 +155,28 @@ def test_overflow_of_the_argument_wins(channel: BlockingChannel, declare: Callab
     assert bodies(channel, queue) == [b"2"]
 
 
+def test_refused_messages_become_dead_letters_by_a_policy(
+    channel: BlockingChannel, declare: Callable[..., str]
+):
+    declare("dead")
+    queue = declare("full")
+    assert publish(channel, queue, 2) == [True, False]
+    assert some_bodies(channel, "dead") == [b"1"]
+
+
+def test_bytes_are_limited_by_a_policy(channel: BlockingChannel, declare: Callable[..., str]):
+    queue = declare("small")
+    publish(channel, queue, 12)
+    assert b"".join(bodies(channel, queue)) == b"4567891011"
+
+
 def test_dead_letters_of_a_policy(channel: BlockingChannel, declare: Callable[..., str]):
     declare("dead")
     queue = declare("dying")
     publish(channel, queue, 1)
     got, _, _ = channel.basic_get(queue)
     channel.basic_reject(got.delivery_tag, requeue=False)
-    deadline = time.monotonic() + 5
-    while not (found := bodies(channel, "dead")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert found == [b"0"]
+    assert some_bodies(channel, "dead") == [b"0"]
 
 
 def test_time_to_live_of_a_policy(channel: BlockingChannel, declare: Callable[..., str]):
@@ -203,6 +185,42 @@ def test_time_to_live_of_a_policy(channel: BlockingChannel, declare: Callable[..
     assert channel.queue_declare(queue, passive=True).method.message_count == 2
     time.sleep(0.6)
     assert bodies(channel, queue) == []
+
+
+@pytest.mark.parametrize(
+    ("of_queue", "of_message"), [({}, "100"), ({"x-message-ttl": 100}, None), ({}, None)]
+)
+def test_shortest_time_to_live_counts(
+    channel: BlockingChannel,
+    declare: Callable[..., str],
+    of_queue: dict[str, int],
+    of_message: str | None,
+):
+    """The policy's 300 ms, the argument's or the message's."""
+    queue = declare("fleeting", **of_queue)
+    channel.basic_publish("", queue, b"", pika.BasicProperties(expiration=of_message))
+    time.sleep(0.2)
+    left = channel.queue_declare(queue, passive=True).method.message_count
+    assert left == int(not of_queue and of_message is None)
+
+
+def test_lease_of_a_policy(channel: BlockingChannel, declare: Callable[..., str]):
+    queue = declare("leased")
+    deadline = time.monotonic() + 5
+    while exists(channel, queue):
+        assert time.monotonic() < deadline, "the queue does not expire"
+        time.sleep(0.4)
+
+
+def exists(channel: BlockingChannel, queue: str) -> bool:
+    """Whether the queue is there; asking does not renew its lease."""
+    asking = channel.connection.channel()
+    try:
+        asking.queue_bind(queue, "amq.fanout")
+        asking.close()
+    except pika.exceptions.ChannelClosedByBroker:
+        return False
+    return True
 
 
 def test_alternate_exchange_of_a_policy(channel: BlockingChannel, declare: Callable[..., str]):
