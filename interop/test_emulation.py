@@ -1,0 +1,231 @@
+"""`leveret serve --emulate`: what a client sees of an upgrade to RabbitMQ 4; with pika."""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pika
+import pytest
+from leveret_process import LeveretProcess
+from pika.exceptions import (
+    ChannelClosedByBroker,
+    ConnectionClosedByBroker,
+    IncompatibleProtocolError,
+)
+from restarting import LEVERET, needs_leveret
+
+pytestmark = needs_leveret
+
+SETTINGS = """
+[connection]
+failed_login_delay_s = 0.1
+
+[[users]]
+name = "guest"
+password = "guest"
+permissions."/" = { configure = ".*", write = ".*", read = ".*" }
+
+[[users]]
+name = "nobody"
+password = "guest"
+permissions."/" = { configure = "", write = "", read = "" }
+"""
+QUORUM = {"x-queue-type": "quorum"}
+
+
+@pytest.fixture(scope="module", params=["3.13", "4.0", "4.3"])
+def version(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def own_broker(version: str) -> Iterator[LeveretProcess]:
+    with tempfile.TemporaryDirectory(prefix="leveret-emulating-") as folder:
+        process = LeveretProcess(LEVERET, Path(folder), "--emulate", version, settings=SETTINGS)
+        process.start()
+        yield process
+        process.kill()
+
+
+@pytest.fixture
+def connect(own_broker: LeveretProcess) -> Iterator[Callable[..., pika.BlockingConnection]]:
+    connections = []
+
+    def connect(user: str = "guest", **parameters: Any) -> pika.BlockingConnection:
+        login = pika.PlainCredentials(user, "guest")
+        given = {"host": "127.0.0.1", "port": own_broker.port, "credentials": login}
+        connections.append(pika.BlockingConnection(pika.ConnectionParameters(**given | parameters)))
+        return connections[-1]
+
+    yield connect
+    for connection in connections:
+        if connection.is_open:
+            connection.close()
+
+
+@pytest.fixture
+def channel(connect):
+    return connect().channel()
+
+
+@pytest.fixture
+def queue(channel) -> str:
+    return channel.queue_declare("", exclusive=True).method.queue
+
+
+def declare(channel, name: str, **arguments: Any) -> str:
+    """A fresh durable queue; dashes of arguments are written as underscores."""
+    named = {name.replace("_", "-"): value for name, value in arguments.items()}
+    channel.queue_delete(name)
+    channel.queue_declare(name, durable=True, arguments=named)
+    return name
+
+
+def arriving(channel, queue: str) -> pika.BasicProperties:
+    """The properties of a queue's next message, which may be on its way."""
+    deadline = time.monotonic() + 5
+    while (got := channel.basic_get(queue, auto_ack=True))[0] is None:
+        assert time.monotonic() < deadline, "nothing comes"
+    return got[1]
+
+
+def test_version_is_announced(connect, version):
+    properties = connect()._impl.server_properties
+    assert properties["version"].startswith(version)
+    assert properties["product"] == "RabbitMQ"
+
+
+def test_unknown_exchange_type_closes_the_connection_or_from_4_0_on_the_channel(channel, version):
+    text = "unknown exchange type 'x-odd'"
+    if version == "3.13":
+        expected, error = (503, f"COMMAND_INVALID - {text}"), ConnectionClosedByBroker
+    else:
+        expected, error = (406, f"PRECONDITION_FAILED - {text}"), ChannelClosedByBroker
+    with pytest.raises(error) as closed:
+        channel.exchange_declare("odd", "x-odd")
+    assert closed.value.args == expected
+
+
+def test_queue_that_is_neither_durable_nor_exclusive_is_refused_from_4_3_on(channel, version):
+    if version != "4.3":
+        channel.queue_declare("transient")
+        return
+    with pytest.raises(ConnectionClosedByBroker) as closed:
+        channel.queue_declare("transient")
+    assert closed.value.reply_code == 541
+    assert closed.value.reply_text.startswith(
+        "INTERNAL_ERROR - Feature `transient_nonexcl_queues` is deprecated.\n"
+        "By default, this feature is not permitted anymore.\n"
+    )
+
+
+def test_message_of_more_than_16_mib_is_refused_from_4_0_on(channel, queue, version):
+    channel.confirm_delivery()
+    size = 16 * 1024 * 1024 + 1
+    if version == "3.13":
+        channel.basic_publish("", queue, bytes(size))
+        return
+    with pytest.raises(ChannelClosedByBroker) as closed:
+        channel.basic_publish("", queue, bytes(size))
+    assert closed.value.args == (
+        406,
+        f"PRECONDITION_FAILED - message size {size} is larger than configured max size {size - 1}",
+    )
+
+
+def test_frames_of_4096_bytes_are_too_small_from_4_3_on(connect, version):
+    if version == "4.3":
+        with pytest.raises((IncompatibleProtocolError, pika.exceptions.AMQPConnectionError)):
+            connect(frame_max=4096)
+        connect(frame_max=8192)
+    else:
+        connect(frame_max=4096)
+
+
+def test_deaths_that_a_client_made_up_begin_anew_from_4_0_on(channel, queue, version):
+    source = declare(channel, "dying", x_dead_letter_exchange="", x_dead_letter_routing_key=queue)
+    death = {"queue": source, "reason": "rejected", "count": 7, "exchange": ""}
+    properties = pika.BasicProperties(
+        headers={"x-death": [death | {"routing-keys": [source]}], "x-first-death-queue": "older"}
+    )
+    channel.basic_publish("", source, b"", properties)
+    channel.basic_reject(channel.basic_get(source)[0].delivery_tag, requeue=False)
+    headers = arriving(channel, queue).headers
+    assert headers["x-last-death-queue"] == source
+    found = headers["x-death"][0]["count"], headers["x-first-death-queue"]
+    assert found == ((8, "older") if version == "3.13" else (1, source))
+
+
+def test_message_of_a_quorum_queue_dies_of_its_21st_return_from_4_0_on(channel, queue, version):
+    letters = {"x_dead_letter_exchange": "", "x_dead_letter_routing_key": queue}
+    source = declare(channel, "poisoned", x_queue_type="quorum", **letters)
+    channel.basic_publish("", source, b"poison")
+    for count in range(21):
+        method, properties, _ = channel.basic_get(source)
+        assert properties.headers["x-delivery-count"] == count
+        channel.basic_reject(method.delivery_tag, requeue=True)
+    if version == "3.13":
+        assert channel.basic_get(source)[1].headers["x-delivery-count"] == 21
+    else:
+        assert arriving(channel, queue).headers["x-death"][0]["reason"] == "delivery_limit"
+        assert channel.basic_get(source)[0] is None
+
+
+def test_nack_does_not_count_towards_the_delivery_limit_from_4_3_on(channel, version):
+    source = declare(channel, "nacked", x_queue_type="quorum")
+    channel.basic_publish("", source, b"")
+    for _ in range(3):
+        channel.basic_nack(channel.basic_get(source)[0].delivery_tag, requeue=True)
+    count = channel.basic_get(source)[1].headers["x-delivery-count"]
+    assert count == (0 if version == "4.3" else 3)
+
+
+def test_prefetch_of_the_channel_is_one_of_each_consumer_from_4_3_on(channel, queue, version):
+    channel.basic_qos(prefetch_count=1, global_qos=True)
+    got = []
+    for _ in range(2):
+        channel.basic_consume(queue, lambda *delivery: got.append(delivery))
+    for _ in range(4):
+        channel.basic_publish("", queue, b"")
+    channel.queue_declare(queue, passive=True)
+    channel.connection.process_data_events()
+    assert len(got) == (2 if version == "4.3" else 1)
+
+
+def test_passive_declare_needs_some_permission_from_4_3_on(connect, channel, version):
+    declare(channel, "seen")
+    unprivileged = connect("nobody").channel()
+    if version != "4.3":
+        unprivileged.queue_declare("seen", passive=True)
+        return
+    with pytest.raises(ChannelClosedByBroker) as closed:
+        unprivileged.queue_declare("seen", passive=True)
+    assert closed.value.args == (
+        403,
+        "ACCESS_REFUSED - access to queue 'seen' in vhost '/' refused for user 'nobody'",
+    )
+
+
+def test_mandatory_direct_reply_is_returned_though_delivered_before_4_2(channel, queue, version):
+    replies, returned = [], []
+    reply_to = "amq.rabbitmq.reply-to"
+    channel.basic_consume(reply_to, lambda *reply: replies.append(reply[3]), auto_ack=True)
+    channel.add_on_return_callback(lambda *message: returned.append(message[3]))
+    channel.basic_publish("", queue, b"?", pika.BasicProperties(reply_to=reply_to))
+    address = channel.basic_get(queue)[1].reply_to
+    channel.basic_publish("", address, b"!", mandatory=True)
+    channel.queue_declare(queue, passive=True)
+    channel.connection.process_data_events()
+    assert replies == [b"!"]
+    assert returned == ([] if version == "4.3" else [b"!"])
+
+
+def test_classic_queue_may_have_a_leader_locator_from_4_0_on(channel, version):
+    if version != "3.13":
+        declare(channel, "located", x_queue_leader_locator="balanced")
+        return
+    with pytest.raises(ChannelClosedByBroker) as closed:
+        declare(channel, "located", x_queue_leader_locator="balanced")
+    assert closed.value.reply_code == 406
