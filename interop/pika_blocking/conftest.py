@@ -85,3 +85,15 @@ def empty() -> Callable[[BlockingChannel, str], list[bytes]]:
         return bodies
 
     return get_until_empty
+
+
+@pytest.fixture
+def since(connection: pika.BlockingConnection) -> Callable[..., None]:
+    """since(3, 13): skip the rest of a test on an older RabbitMQ, or what says to be one."""
+
+    def skip_before(*wanted: int) -> None:
+        version = connection._impl.server_properties["version"]
+        if tuple(map(int, version.split(".")[: len(wanted)])) < wanted:
+            pytest.skip(f"not run: RabbitMQ {version} does not have it yet")
+
+    return skip_before

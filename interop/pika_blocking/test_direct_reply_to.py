@@ -2,7 +2,7 @@
 
 import pytest
 from pika import BasicProperties
-from pika.exceptions import ChannelClosedByBroker
+from pika.exceptions import ChannelClosedByBroker, UnroutableError
 
 DEADLINE_S = 10
 REPLY_TO = "amq.rabbitmq.reply-to"
@@ -68,3 +68,26 @@ def test_asking_without_a_reply_consumer_is_refused(channel, queue):
         406,
         "PRECONDITION_FAILED - fast reply consumer does not exist",
     )
+
+
+def test_reply_comes_through_any_exchange_but_only_the_default_one_leads_back(
+    connection, channel, queue
+):
+    answers, returned = [], []
+    channel.basic_consume(REPLY_TO, lambda *reply: answers.append(reply[3]), auto_ack=True)
+    channel.queue_bind(queue, "amq.topic", "ask.#")
+    channel.basic_publish("amq.topic", "ask.me", "?", BasicProperties(reply_to=REPLY_TO))
+    address = channel.basic_get(queue)[1].reply_to
+    replier = connection.channel()
+    replier.add_on_return_callback(lambda *message: returned.append(message[3]))
+    replier.basic_publish("amq.direct", address, "astray", mandatory=True)
+    replier.basic_publish("", address, "answer")
+    while not (answers and returned):
+        connection.process_data_events(time_limit=DEADLINE_S)
+    assert (answers, returned) == ([b"answer"], [b"astray"])
+
+
+def test_mandatory_reply_to_nobody_is_returned(channel, queue):
+    channel.confirm_delivery()
+    with pytest.raises(UnroutableError):
+        channel.basic_publish("", f"{REPLY_TO}.nobody", "answer", mandatory=True)

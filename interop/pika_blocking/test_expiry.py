@@ -65,6 +65,36 @@ def test_ttl_of_zero_delivers_to_a_waiting_consumer_only(connection, channel, qu
     assert received == [b"in time"]
 
 
+@pytest.mark.parametrize("own_ms", ["100", "60000", None])
+def test_shorter_of_the_queues_ttl_and_the_expiration_counts(channel, short_lived, own_ms):
+    channel.basic_publish("", short_lived, "x", pika.BasicProperties(expiration=own_ms))
+    time.sleep(0.2)
+    assert ready(channel, short_lived) == int(own_ms != "100")
+    wait_until_empty(channel, short_lived)
+
+
+@pytest.mark.parametrize("queue_type", ["classic", "quorum"])
+def test_expiration_is_not_taken_along_by_a_dead_letter(channel, queue, unique, queue_type):
+    arguments = {
+        "x-queue-type": queue_type,
+        "x-message-ttl": 60_000,
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": queue,
+    }
+    source = unique("expiring")
+    channel.queue_declare(source, durable=True, arguments=arguments)
+    channel.basic_publish("", source, "x", pika.BasicProperties(expiration="50"))
+    deadline = time.monotonic() + PATIENCE_S
+    while not ready(channel, queue):
+        assert time.monotonic() < deadline, "no dead letter"
+        time.sleep(0.02)
+    time.sleep(0.1)
+    properties = channel.basic_get(queue, auto_ack=True)[1]
+    assert properties.expiration is None
+    (death,) = properties.headers["x-death"]
+    assert (death["reason"], death["original-expiration"]) == ("expired", "50")
+
+
 def test_overdue_message_dies_when_it_comes_back(channel, short_lived):
     channel.basic_publish("", short_lived, "x")
     tag = channel.basic_get(short_lived)[0].delivery_tag

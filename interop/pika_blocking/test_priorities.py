@@ -57,6 +57,72 @@ def test_limit_drops_the_highest_priority_first(channel, declare, empty):
     assert empty(channel, queue) == [b"2", b"1"]
 
 
+def publish_confirmed(channel, queue, *priorities):
+    """The same, and which of them were accepted."""
+    accepted = []
+    for number, priority in enumerate(priorities):
+        try:
+            properties = pika.BasicProperties(priority=priority)
+            channel.basic_publish("", queue, str(number), properties)
+            accepted.append(True)
+        except pika.exceptions.NackError:
+            accepted.append(False)
+    return accepted
+
+
+def test_full_queue_refuses_whatever_the_priority(channel, declare, empty):
+    source = declare(x_max_length=2, x_overflow="reject-publish")
+    channel.confirm_delivery()
+    assert publish_confirmed(channel, source, 1, 3, 5) == [True, True, False]
+    assert empty(channel, source) == [b"1", b"0"]
+
+
+def test_what_a_full_queue_refuses_can_become_a_dead_letter(channel, queue, declare, empty):
+    source = declare(
+        x_max_length=1,
+        x_overflow="reject-publish-dlx",
+        x_dead_letter_exchange="",
+        x_dead_letter_routing_key=queue,
+    )
+    channel.confirm_delivery()
+    assert publish_confirmed(channel, source, 1, 5) == [True, False]
+    assert dead(channel, queue) == (b"1", "maxlen")
+    assert empty(channel, source) == [b"0"]
+
+
+def test_what_gives_way_can_become_a_dead_letter(channel, queue, declare, empty):
+    source = declare(
+        x_max_length=1,
+        x_overflow="drop-head",
+        x_dead_letter_exchange="",
+        x_dead_letter_routing_key=queue,
+    )
+    channel.confirm_delivery()
+    assert publish_confirmed(channel, source, 1, 5) == [True, True]
+    assert dead(channel, queue) == (b"1", "maxlen")
+    assert empty(channel, source) == [b"0"]
+
+
+def dead(channel, queue):
+    """The body of a message that may be on its way, and why it has died."""
+    deadline = time.monotonic() + PATIENCE_S
+    while (got := channel.basic_get(queue, auto_ack=True))[0] is None:
+        assert time.monotonic() < deadline, "no dead letter"
+        time.sleep(0.02)
+    return got[2], got[1].headers["x-death"][0]["reason"]
+
+
+def test_messages_of_a_lower_priority_expire_behind_those_of_a_higher(channel, declare):
+    source = declare()
+    channel.confirm_delivery()
+    for priority, expiration in ((1, "100"), (5, None)):
+        properties = pika.BasicProperties(priority=priority, expiration=expiration)
+        channel.basic_publish("", source, str(priority), properties)
+    time.sleep(0.3)
+    assert channel.basic_get(source, auto_ack=True)[2] == b"5"
+    assert channel.basic_get(source, auto_ack=True)[0] is None
+
+
 def test_consumer_of_a_higher_priority_is_served_first(connection, channel, queue):
     served = []
     channel.basic_qos(prefetch_count=2)

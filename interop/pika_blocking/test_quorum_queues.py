@@ -109,3 +109,35 @@ def test_it_is_deleted_without_conditions_only(channel, declare):
     with pytest.raises(pika.exceptions.ConnectionClosedByBroker) as closed:
         channel.queue_delete(queue, if_empty=True)
     assert closed.value.reply_code == 540
+
+
+def test_arguments_about_clusters_and_memory_are_accepted(channel, declare):
+    queue = declare(
+        x_quorum_initial_group_size=3,
+        x_queue_leader_locator="balanced",
+        x_max_in_memory_length=10,
+        x_max_in_memory_bytes=1000,
+        x_dead_letter_strategy="at-most-once",
+        x_overflow="drop-head",
+        x_max_length=1,
+    )
+    publish(channel, queue, b"1", b"2")
+    assert channel.basic_get(queue, auto_ack=True)[2] == b"2"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("x-dead-letter-strategy", "never", "invalid_dlx_strategy"),
+        ("x-queue-leader-locator", "here", "invalid_queue_locator_arg"),
+        ("x-max-in-memory-length", -1, "{value_negative,-1}"),
+        ("x-quorum-initial-group-size", 0, "{value_zero,0}"),
+    ],
+)
+def test_bad_values_are_refused(channel, name, value, why):
+    arguments = {"x-queue-type": "quorum", name: value}
+    with pytest.raises(pika.exceptions.ChannelClosedByBroker) as closed:
+        channel.queue_declare("refused", durable=True, arguments=arguments)
+    assert closed.value.reply_text == (
+        f"PRECONDITION_FAILED - invalid arg '{name}' for queue 'refused' in vhost '/': {why}"
+    )

@@ -1,5 +1,7 @@
 """Which queues a message reaches: exchange types, bindings between exchanges, alternates, CC."""
 
+import time
+
 import pytest
 from pika import BasicProperties
 from pika.exceptions import ChannelClosedByBroker
@@ -203,3 +205,32 @@ def test_cc_and_bcc_headers_add_routing_keys(channel, unique, empty):
         assert (got.routing_key, body) == (queues[0], b"copies")
         assert properties.headers == {"CC": [queues[1], queues[0]]}
         assert empty(channel, queue) == []
+
+
+@pytest.mark.parametrize("name", ["CC", "BCC"])
+def test_cc_and_bcc_must_be_lists(channel, queue, name):
+    channel.confirm_delivery()
+    with pytest.raises(ChannelClosedByBroker) as closed:
+        channel.basic_publish("", queue, "", BasicProperties(headers={name: queue}))
+    assert closed.value.args == (
+        406,
+        f'PRECONDITION_FAILED - invalid message: {{unacceptable_type_in_header,"{name}",longstr}}',
+    )
+
+
+def test_cc_and_bcc_lead_dead_letters_too(channel, queue, unique):
+    dead_letters, source = unique("dead"), unique("dying")
+    channel.exchange_declare(dead_letters, "direct")
+    channel.queue_declare(source, arguments={"x-dead-letter-exchange": dead_letters})
+    by_key, by_cc = (channel.queue_declare("", exclusive=True).method.queue for _ in range(2))
+    for bound, key in ((by_key, source), (by_cc, "cc"), (queue, "bcc")):
+        channel.queue_bind(bound, dead_letters, key)
+    headers = {"CC": ["cc"], "BCC": ["bcc"]}
+    channel.basic_publish("", source, "copies", BasicProperties(headers=headers))
+    channel.basic_reject(channel.basic_get(source)[0].delivery_tag, requeue=False)
+    deadline = time.monotonic() + 5
+    for bound in (by_key, by_cc, queue):
+        while (got := channel.basic_get(bound, auto_ack=True))[0] is None:
+            assert time.monotonic() < deadline, "no dead letter"
+            time.sleep(0.02)
+        assert got[1].headers["x-death"][0]["routing-keys"] == [source, "cc"]

@@ -56,3 +56,22 @@ def test_exclusive_consumer_is_refused_beside_others(channel, single, served):
     with pytest.raises(ChannelClosedByBroker) as closed:
         channel.basic_consume(single, lambda *_: None, exclusive=True)
     assert closed.value.reply_code == 403
+
+
+def test_next_one_takes_over_when_the_connection_of_the_active_one_is_lost(
+    connect, channel, unique
+):
+    queue, got = unique("single"), []
+    channel.queue_declare(queue, arguments={"x-single-active-consumer": True})
+    first = connect()
+    first.channel().basic_consume(queue, lambda *_: None)
+    channel.basic_consume(queue, lambda *delivery: got.append(delivery))
+    channel.basic_publish("", queue, "x")
+    channel.queue_declare(queue, passive=True)
+    channel.connection.process_data_events()
+    assert got == []
+    first.close()
+    deadline = time.monotonic() + PATIENCE_S
+    while not got and time.monotonic() < deadline:
+        channel.connection.process_data_events(0.05)
+    assert [(method.redelivered, body) for _, method, _, body in got] == [(True, b"x")]
