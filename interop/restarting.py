@@ -12,7 +12,7 @@ KILLED, STOPPED = "kill -9", "SIGTERM"
 LEVERET = os.environ.get("LEVERET", "")
 
 needs_leveret = pytest.mark.skipif(
-    not LEVERET, reason="not run: BROKER is given, and only a leveret of its own can be restarted"
+    not LEVERET, reason="not run: BROKER is given, and this needs a leveret of its own"
 )
 
 

@@ -1,5 +1,6 @@
 """`leveret serve --emulate`: what a client sees of an upgrade to RabbitMQ 4; with pika."""
 
+import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -32,7 +33,12 @@ name = "nobody"
 password = "guest"
 permissions."/" = { configure = "", write = "", read = "" }
 """
-QUORUM = {"x-queue-type": "quorum"}
+ENDLESS = {
+    "vhost": "/",
+    "name": "endless",
+    "pattern": "^endless",
+    "definition": {"delivery-limit": -1},
+}
 
 
 @pytest.fixture(scope="module", params=["3.13", "4.0", "4.3"])
@@ -43,7 +49,10 @@ def version(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def own_broker(version: str) -> Iterator[LeveretProcess]:
     with tempfile.TemporaryDirectory(prefix="leveret-emulating-") as folder:
-        process = LeveretProcess(LEVERET, Path(folder), "--emulate", version, settings=SETTINGS)
+        definitions = Path(folder) / "definitions.json"
+        definitions.write_text(json.dumps({"policies": [] if version == "3.13" else [ENDLESS]}))
+        options = ("--emulate", version, "--definitions", str(definitions))
+        process = LeveretProcess(LEVERET, Path(folder), *options, settings=SETTINGS)
         process.start()
         yield process
         process.kill()
@@ -171,6 +180,32 @@ def test_message_of_a_quorum_queue_dies_of_its_21st_return_from_4_0_on(channel, 
     else:
         assert arriving(channel, queue).headers["x-death"][0]["reason"] == "delivery_limit"
         assert channel.basic_get(source)[0] is None
+
+
+def test_policy_may_have_no_delivery_limit_from_4_0_on(channel, version):
+    source = declare(channel, "endless", x_queue_type="quorum")
+    channel.basic_publish("", source, b"")
+    for _ in range(22):
+        channel.basic_reject(channel.basic_get(source)[0].delivery_tag, requeue=True)
+    assert channel.basic_get(source)[1].headers["x-delivery-count"] == 22
+
+
+@pytest.mark.parametrize(
+    ("version", "definition", "fault"),
+    [
+        ("3.13", {"delivery-limit": -1}, "-1 is not a valid delivery limit"),
+        ("4.0", {"ha-mode": "all"}, "ha-mode"),
+        ("3.13", {"federation-upstream": "x"}, "federation-upstream"),
+    ],
+)
+def test_policy_with_keys_that_are_not_there_stops_the_start(tmp_path, version, definition, fault):
+    definitions = tmp_path / "definitions.json"
+    definitions.write_text(json.dumps({"policies": [ENDLESS | {"definition": definition}]}))
+    process = LeveretProcess(
+        LEVERET, tmp_path, "--emulate", version, "--definitions", str(definitions)
+    )
+    with pytest.raises(AssertionError, match=fault):
+        process.start()
 
 
 def test_nack_does_not_count_towards_the_delivery_limit_from_4_3_on(channel, version):

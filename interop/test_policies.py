@@ -35,6 +35,7 @@ POLICIES: dict[str, dict[str, Any]] = {
     },
     "capped": {"pattern": "^capped", "definition": {"max-length": 3}},
     "leased": {"pattern": "^leased", "definition": {"expires": 300}},
+    "mirrored": {"pattern": "^mirrored", "definition": {"ha-mode": "all"}},
     "small": {"pattern": "^small", "definition": {"max-length-bytes": 10}},
     "dying-refused": {
         "pattern": "^full",
@@ -127,6 +128,12 @@ def some_bodies(channel: BlockingChannel, queue: str) -> list[bytes]:
     while not (found := bodies(channel, queue)) and time.monotonic() < deadline:
         time.sleep(0.05)
     return found
+
+
+def test_mirroring_makes_no_difference(channel: BlockingChannel, declare: Callable[..., str]):
+    queue = declare("mirrored")
+    publish(channel, queue, 2)
+    assert bodies(channel, queue) == [b"0", b"1"]
 
 
 def test_max_length_of_a_policy(channel: BlockingChannel, declare: Callable[..., str]):

@@ -16,7 +16,7 @@ from pika.exceptions import (
 TOPICAL, IMPERSONATOR, FEW, HASHED = (
     f"{name}-{uuid.uuid4().hex[:8]}" for name in ("topical", "impersonator", "few", "hashed")
 )
-FULL, TWO_QUEUES = (f"{name}-{uuid.uuid4().hex[:8]}" for name in ("full", "two"))
+FULL, TWO_QUEUES, QUORUM = (f"{name}-{uuid.uuid4().hex[:8]}" for name in ("full", "two", "quorum"))
 PASSWORD = "secret"
 HASH = "AQIDBLTM1MhIkOk5e7r7QF3Fd0KmJQo+tSwhcq3VMa+aHV7M"
 """RabbitMQ's SHA-256 of "secret one", with its salt."""
@@ -41,7 +41,11 @@ def define(vhost: str) -> Definitions:
     ]
     return {
         "users": users,
-        "vhosts": [{"name": FULL}, {"name": TWO_QUEUES}],
+        "vhosts": [
+            {"name": FULL},
+            {"name": TWO_QUEUES},
+            {"name": QUORUM, "default_queue_type": "quorum"},
+        ],
         "permissions": [
             {"user": user["name"], "vhost": vhost, "configure": ".*", "write": ".*", "read": ".*"}
             for user in users
@@ -186,3 +190,18 @@ def test_vhost_may_have_so_many_queues(connect):
         "PRECONDITION_FAILED - cannot declare queue 'third':"
         f" queue limit in vhost '{TWO_QUEUES}' (2) is reached",
     )
+
+
+# --- what else is set for a vhost ---------------------------------------------------------------
+
+
+def test_queues_are_of_the_default_type_of_their_vhost(connect):
+    connection = connect(vhost=QUORUM)
+    if connection._impl.server_properties["version"].startswith("3.10."):
+        pytest.skip("not run: RabbitMQ 3.10 has no default types")
+    channel = connection.channel()
+    for queue, arguments in (("default", {}), ("classic", {"x-queue-type": "classic"})):
+        channel.queue_declare(queue, durable=True, arguments=arguments)
+        channel.basic_publish("", queue, b"")
+    assert channel.basic_get("default")[1].headers == {"x-delivery-count": 0}
+    assert not channel.basic_get("classic")[1].headers

@@ -284,3 +284,38 @@ def test_empty_name_is_refused_where_no_queue_was_declared(channel):
     with pytest.raises(ChannelClosedByBroker) as closed:
         channel.basic_get("")
     assert closed.value.args == (404, "NOT_FOUND - no previously declared queue")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"x-queue-mode": "lazy"},
+        {"x-queue-version": 2},
+        {"x-queue-master-locator": "min-masters"},
+        {"x-overflow": "reject-publish"},
+        {"x-queue-type": "classic"},
+    ],
+)
+def test_arguments_about_storage_make_no_difference(channel, arguments, empty):
+    queue = channel.queue_declare("", exclusive=True, arguments=arguments).method.queue
+    channel.basic_publish("", queue, "x")
+    assert empty(channel, queue) == [b"x"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("x-queue-leader-locator", 5),
+        ("x-dead-letter-strategy", "never"),
+        ("x-max-in-memory-length", -1),
+        ("x-max-age", "never"),
+    ],
+)
+def test_arguments_of_other_types_are_refused_whatever_their_values(channel, name, value):
+    with pytest.raises(ChannelClosedByBroker) as closed:
+        channel.queue_declare("refused", durable=True, arguments={name: value})
+    assert closed.value.args == (
+        406,
+        f"PRECONDITION_FAILED - invalid arg '{name}' for queue 'refused' in vhost '/'"
+        " of queue type rabbit_classic_queue",
+    )
