@@ -18,6 +18,7 @@ from .records import (
     SEGMENT_HEADER_SIZE,
     SYNCED,
     U32,
+    U64,
     Kind,
     SegmentHeader,
     numbers_from_bytes,
@@ -189,6 +190,9 @@ def _describe(window: bytes, at: int, length: int, kind: int, number: int, blob_
             counts = numbers_from_bytes("I", body[middle:])
             pairs = ", ".join(f"{n} ({count})" for n, count in zip(ids, counts, strict=True))
             return f"delivered to {number} (times): {pairs}"
+        case Kind.NOTED:
+            (message_id,) = U64.unpack_from(body)
+            return f"noted by {number} of {message_id}: {body[U64.size :]!r}"
         case Kind.DROPPED:
             return f"dropped owner {number}"
         case Kind.DEFINED:
@@ -197,12 +201,18 @@ def _describe(window: bytes, at: int, length: int, kind: int, number: int, blob_
             return f"undefined {body!r}"
         case Kind.TRIMMED:
             return f"segments below {number} are needed no longer"
+        case _:
+            return _describe_mark(kind, number, body)
+
+
+def _describe_mark(kind: int, number: int, body: bytes) -> str:
+    match kind:
         case Kind.STARTED:
             return "started"
         case Kind.STOPPED:
             return f"stopped, snapshot of {number} bytes with CRC {U32.unpack(body)[0]:08x}"
         case _:
-            return f"unknown kind {kind}, {length} bytes"
+            return f"unknown kind {kind}, {RECORD_SIZE + len(body)} bytes"
 
 
 def _shown(data: bytes, limit: int) -> str:

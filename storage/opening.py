@@ -14,7 +14,7 @@ from .records import segment_name, segment_number
 from .recovery import Cut, Progress, Recovery, recover
 from .settings import Settings
 from .snapshot import SNAPSHOT_NAME, TEMPORARY_NAME
-from .state import Deliveries, State
+from .state import Deliveries, Notes, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +36,15 @@ class Recovered:
     """What the journal held when it was opened.
 
     `messages` has for each owner the ids of its messages in the order they were stored, all below
-    the ids to come. `deliveries` is what `note_deliveries` was told about them. `clean` is false
-    after a crash: then any message may have been delivered without this being known.
+    the ids to come. `deliveries` and `notes` are what `note_deliveries` and `note` were told about
+    them. `clean` is false after a crash: then any message may have been delivered without this
+    being known.
     """
 
     definitions: dict[bytes, bytes]
     messages: "dict[int, array[int]]"
     deliveries: Deliveries
+    notes: Notes
     clean: bool
     torn: TornTail | None
     bytes: int
@@ -83,6 +85,7 @@ def _open(disk: Disk, settings: Settings, progress: Progress | None) -> tuple[Jo
         definitions=journal.definitions(),
         messages=state.index.by_owner(),
         deliveries={owner: dict(counts) for owner, counts in state.deliveries.items()},
+        notes={owner: dict(notes) for owner, notes in state.notes.items()},
         clean=recovery.clean,
         torn=torn,
         bytes=journal.size,

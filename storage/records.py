@@ -48,6 +48,8 @@ with a header and goes on with blocks, to the end of the file; nothing is padded
     9 STARTED        0                -
     10 STOPPED       snapshot length  u32 CRC of `journal.snapshot`, 0 if there is none; counts
                                       as a clean stop only as the last record of the log
+    11 NOTED         owner            message id u64, then as many bytes as are left, whose
+                                      meaning is the writer's; they replace those noted before
 
 Message ids are given in the order of appending and never go backwards. A reader that meets a
 version, kind or flag it does not know refuses the file.
@@ -76,6 +78,7 @@ RECORD = Struct("<IBBQ")
 _unpack_message = Struct("<IBBQHI").unpack_from
 U16 = Struct("<H")
 U32 = Struct("<I")
+U64 = Struct("<Q")
 
 SEGMENT_HEADER_SIZE = SEGMENT_HEADER.size + U32.size
 BLOCK_HEADER_SIZE = BLOCK_HEADER.size
@@ -111,6 +114,7 @@ class Kind(IntEnum):
     TRIMMED = 8
     STARTED = 9
     STOPPED = 10
+    NOTED = 11
 
 
 _SEGMENT_NAME = re.compile(r"(journal|page)-(\d{10})\.log")

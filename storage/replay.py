@@ -10,6 +10,7 @@ from .records import (
     RECORD_SIZE,
     U16,
     U32,
+    U64,
     Kind,
     numbers_from_bytes,
     stored_message,
@@ -53,6 +54,7 @@ class Replay:
             Kind.TRIMMED: self._trimmed,
             Kind.STARTED: self._started,
             Kind.STOPPED: self._clean_stop,
+            Kind.NOTED: self._noted,
         }
         self._offset = 0
 
@@ -147,10 +149,7 @@ class Replay:
     def _settled(self, window: bytes, at: int, length: int, owner: int) -> None:
         ids = numbers_from_bytes("Q", window[at + RECORD_SIZE : at + length])
         self.state.index.settle(owner, ids)
-        counts = self.state.deliveries.get(owner)
-        if counts:
-            for message_id in ids:
-                counts.pop(message_id, None)
+        self.state.forget(owner, ids)
 
     def _delivered(self, window: bytes, at: int, length: int, owner: int) -> None:
         start = at + RECORD_SIZE
@@ -160,9 +159,15 @@ class Replay:
         known = self.state.deliveries.setdefault(owner, {})
         known.update(zip(ids, counts, strict=True))
 
+    def _noted(self, window: bytes, at: int, length: int, owner: int) -> None:
+        start = at + RECORD_SIZE
+        (message_id,) = U64.unpack_from(window, start)
+        note = window[start + U64.size : at + length]
+        self.state.notes.setdefault(owner, {})[message_id] = note
+
     def _owner_dropped(self, window: bytes, at: int, length: int, owner: int) -> None:
         self._dropped[owner] = self.state.next_id
-        self.state.deliveries.pop(owner, None)
+        self.state.forget_all(owner)
 
     def _defined(self, window: bytes, at: int, length: int, key_length: int) -> None:
         key = window[at + RECORD_SIZE : at + RECORD_SIZE + key_length]
@@ -186,8 +191,9 @@ class Replay:
         state = self.state
         if self._dropped:
             state.index.settle_before(self._dropped)
-        for owner, counts in list(state.deliveries.items()):
-            for message_id in [n for n in counts if not state.index.lives(n)]:
-                del counts[message_id]
-            if not counts:
-                del state.deliveries[owner]
+        for owners in (state.deliveries, state.notes):
+            for owner, said in list(owners.items()):
+                for message_id in [n for n in said if not state.index.lives(n)]:
+                    del said[message_id]
+                if not said:
+                    del owners[owner]

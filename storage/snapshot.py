@@ -88,6 +88,10 @@ def _tables(state: State, next_id: int, chunks: list[Chunk]) -> _Tables:
             [owner, list(counts), list(counts.values())]
             for owner, counts in state.deliveries.items()
         ],
+        "notes": [
+            [owner, list(notes), [note.decode("latin-1") for note in notes.values()]]
+            for owner, notes in state.notes.items()
+        ],
         "chunks": [
             [
                 chunk.number,
@@ -135,6 +139,9 @@ def _state(tables: _Tables, arrays: memoryview) -> State:
         state.define(key.encode("latin-1"), location, size)
     for owner, ids, counts in tables["deliveries"]:
         state.deliveries[owner] = dict(zip(ids, counts, strict=True))
+    for owner, ids, notes in tables.get("notes", ()):
+        encoded = (note.encode("latin-1") for note in notes)
+        state.notes[owner] = dict(zip(ids, encoded, strict=True))
     for chunk in _chunks(tables, arrays, state):
         state.index.chunks[chunk.number] = chunk
     newest = state.index.chunks[max(state.index.chunks)]

@@ -1,5 +1,6 @@
 """What a journal keeps in memory, as recovery finds it and a snapshot stores it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from .index import Index
@@ -9,6 +10,8 @@ from .segments import Segment
 Definitions = dict[bytes, tuple[int, int]]
 # For each owner: message id to how often it was delivered.
 Deliveries = dict[int, dict[int, int]]
+# For each owner: message id to what was noted of it.
+Notes = dict[int, dict[int, bytes]]
 
 
 @dataclass(slots=True)
@@ -21,6 +24,7 @@ class State:
     segments: dict[int, Segment] = field(default_factory=dict[int, Segment])
     definitions: Definitions = field(default_factory=dict[bytes, tuple[int, int]])
     deliveries: Deliveries = field(default_factory=dict[int, dict[int, int]])
+    notes: Notes = field(default_factory=dict[int, dict[int, bytes]])
 
     @classmethod
     def empty(cls, salt: int, next_id: int = 1) -> "State":
@@ -43,3 +47,15 @@ class State:
         segment.definitions -= 1
         segment.definition_bytes -= size
         return True
+
+    def forget(self, owner: int, ids: Iterable[int]) -> None:
+        """An owner has settled messages: what was said of them counts no more."""
+        for said in (self.deliveries.get(owner), self.notes.get(owner)):
+            if said:
+                for message_id in ids:
+                    said.pop(message_id, None)
+
+    def forget_all(self, owner: int) -> None:
+        """An owner has settled all its messages."""
+        self.deliveries.pop(owner, None)
+        self.notes.pop(owner, None)

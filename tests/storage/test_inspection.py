@@ -28,6 +28,7 @@ def filled(*, stop: bool = True) -> MemoryDisk:
     journal.define(b"gone", b"")
     journal.undefine(b"gone")
     journal.note_deliveries(1, {3: 2})
+    journal.note(2, 3, b"noted")
     journal.settle_many(1, [1, 2, 4])
     sync(journal)
     journal.begin_group()
@@ -112,6 +113,7 @@ def test_a_dump_shows_every_kind_of_record() -> None:
         "  defined b'key' as 100 bytes b'value'...",
         "  undefined b'gone'",
         "  delivered to 1 (times): 3 (2)",
+        "  noted by 2 of 3: b'noted'",
         "  settled by 1: 1-2, 4",
         "  dropped owner 3",
         "  stopped, snapshot of ",

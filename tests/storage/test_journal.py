@@ -163,6 +163,29 @@ def test_delivery_counts_stay_until_the_message_is_settled() -> None:
     assert after_crash(disk)[1].deliveries == {2: {ids[1]: 1}}
 
 
+def test_what_is_noted_last_stays_until_the_message_is_settled() -> None:
+    disk = MemoryDisk()
+    journal, _ = open_journal(disk)
+    ids = [journal.append_message((1, 2), b"x") for _ in range(3)]
+    for message_id in ids:
+        journal.note(1, message_id, b"first")
+    journal.note(1, ids[0], b"second")
+    journal.note(2, ids[0], b"other")
+    journal.note(1, 99_999, b"no message")
+    journal.settle(1, ids[1])
+    sync(journal)
+    assert journal.noted(1, ids[0]) == b"second"
+    assert journal.noted(1, ids[1]) == journal.noted(1, 99_999) == b""
+    expected = {1: {ids[0]: b"second", ids[2]: b"first"}, 2: {ids[0]: b"other"}}
+    assert after_crash(disk)[1].notes == expected
+    journal.close()
+    journal, recovered = open_journal(disk)
+    assert recovered.notes == expected
+    journal.drop_owner(1)
+    sync(journal)
+    assert after_crash(disk)[1].notes == {2: {ids[0]: b"other"}}
+
+
 def test_a_clean_stop_is_told_from_a_crash() -> None:
     disk = MemoryDisk()
     journal, _ = open_journal(disk)

@@ -51,12 +51,14 @@ class Model:
         self.messages: dict[int, dict[int, tuple[bytes, bytes]]] = {}
         self.definitions: dict[bytes, bytes] = {}
         self.deliveries: dict[int, dict[int, int]] = {}
+        self.notes: dict[int, dict[int, bytes]] = {}
 
     def copy(self) -> Model:
         other = Model()
         other.messages = {owner: dict(held) for owner, held in self.messages.items()}
         other.definitions = dict(self.definitions)
         other.deliveries = {owner: dict(counts) for owner, counts in self.deliveries.items()}
+        other.notes = {owner: dict(notes) for owner, notes in self.notes.items()}
         return other
 
     def apply(self, step: Step) -> None:
@@ -68,11 +70,15 @@ class Model:
                 for message_id in ids:
                     self.messages.get(owner, {}).pop(message_id, None)
                     self.deliveries.get(owner, {}).pop(message_id, None)
+                    self.notes.get(owner, {}).pop(message_id, None)
             case ("dropped", owner):
                 self.messages.pop(owner, None)
                 self.deliveries.pop(owner, None)
+                self.notes.pop(owner, None)
             case ("delivered", owner, counts):
                 self.deliveries.setdefault(owner, {}).update(counts)
+            case ("noted", owner, message_id, note):
+                self.notes.setdefault(owner, {})[message_id] = note
             case ("defined", key, value):
                 self.definitions[key] = value
             case ("undefined", key):
@@ -85,6 +91,7 @@ class Model:
             {owner: sorted(held.items()) for owner, held in self.messages.items() if held},
             self.definitions,
             {owner: counts for owner, counts in self.deliveries.items() if counts},
+            {owner: notes for owner, notes in self.notes.items() if notes},
         )
 
 
@@ -96,7 +103,7 @@ def observed(journal: Journal, recovered: Recovered) -> Frozen:
             (message.message_id, (message.blob, message.attributes))
             for message in journal.read_many(ids)
         ]
-    return messages, recovered.definitions, recovered.deliveries
+    return messages, recovered.definitions, recovered.deliveries, recovered.notes
 
 
 class JournalMachine(RuleBasedStateMachine):
@@ -214,6 +221,12 @@ class JournalMachine(RuleBasedStateMachine):
         if counts:
             self.journal.note_deliveries(owner, counts)
             self.log("delivered", owner, counts)
+
+    @rule(owner=st.sampled_from(OWNERS), note=st.sampled_from([b"", b"noted", bytes(300)]))
+    def note(self, owner: int, note: bytes) -> None:
+        for message_id in self.live(owner)[:1]:
+            self.journal.note(owner, message_id, note)
+            self.log("noted", owner, message_id, note)
 
     @rule(key=st.sampled_from([b"a", b"b", b"queue"]), size=st.sampled_from([0, 30, 500]))
     def define(self, key: bytes, size: int) -> None:

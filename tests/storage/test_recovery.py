@@ -1,6 +1,6 @@
 """What is found after a file was cut, changed, or lost, at every place where that can happen."""
 
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -20,7 +20,7 @@ from memory_disk import MemoryDisk
 
 FIRST = segment_name("journal", 1)
 
-View = tuple[dict[bytes, bytes], dict[int, list[bytes]], dict[int, dict[int, int]]]
+View = tuple[Any, ...]
 
 
 def sync(journal: Journal) -> None:
@@ -36,7 +36,7 @@ def view(journal: Journal, recovered: Recovered) -> View:
         owner: [message.blob for message in journal.read_many(ids)]
         for owner, ids in recovered.messages.items()
     }
-    return recovered.definitions, blobs, recovered.deliveries
+    return recovered.definitions, blobs, recovered.deliveries, recovered.notes
 
 
 def opened(files: dict[str, bytes], settings: Settings | None = None) -> tuple[View, Recovered]:
@@ -48,7 +48,7 @@ def story() -> tuple[bytes, list[View]]:
     """A bit of everything, in batches: the file, and what is to be seen after each batch."""
     disk = MemoryDisk()
     journal, _ = open_journal(disk)
-    views: list[View] = [({}, {}, {})]
+    views: list[View] = [({}, {}, {}, {})]
 
     def done() -> None:
         sync(journal)
@@ -64,6 +64,7 @@ def story() -> tuple[bytes, list[View]]:
     journal.settle(1, first)
     journal.undefine(b"queue 1")
     journal.note_deliveries(2, {second: 3})
+    journal.note(3, second, b"noted")
     done()
     journal.begin_group()
     journal.append_message((3,), b"third")
@@ -135,7 +136,7 @@ def test_the_log_goes_on_after_a_cut() -> None:
     data, _ = story()
     disk = MemoryDisk({FIRST: data[:-1]})
     journal, recovered = open_journal(disk)
-    before, _, _ = view(journal, recovered)
+    before, *_ = view(journal, recovered)
     message_id = journal.append_message((9,), b"new")
     sync(journal)
     seen, again = opened(disk.files())

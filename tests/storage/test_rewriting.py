@@ -133,6 +133,8 @@ def test_what_is_settled_while_its_segment_is_rewritten_stays_settled() -> None:
         sync(journal)
     journal.settle_many(2, kept[:100])
     journal.note_deliveries(2, {kept[200]: 5})
+    journal.note(2, kept[201], b"noted")
+    journal.note(2, kept[99], b"settled")
     settle_down(journal)
     pump(journal, 4, 1000)
     settle_down(journal)
@@ -140,6 +142,7 @@ def test_what_is_settled_while_its_segment_is_rewritten_stays_settled() -> None:
     assert list(recovered.messages[1]) == kept[1::2]
     assert list(recovered.messages[2]) == kept[100:]
     assert recovered.deliveries == {2: {kept[200]: 5}}
+    assert recovered.notes == {2: {kept[201]: b"noted"}}
 
 
 def test_damage_stops_rewriting_and_loses_nothing_else() -> None:

@@ -18,6 +18,7 @@ def filled() -> MemoryDisk:
     journal.settle_many(1, ids[::3])
     journal.define(b"key \xff", b"value")
     journal.note_deliveries(2, {ids[5]: 7})
+    journal.note(2, ids[10], b"any \xff bytes")
     sync(journal)
     journal.settle(3, ids[5])
     journal.close()
@@ -32,7 +33,8 @@ def sync(journal: Journal) -> None:
 
 
 def same(recovered: Recovered) -> tuple[object, ...]:
-    return recovered.messages, recovered.definitions, recovered.deliveries, recovered.clean
+    said = recovered.deliveries, recovered.notes
+    return recovered.messages, recovered.definitions, said, recovered.clean
 
 
 def reference(disk: MemoryDisk) -> tuple[object, ...]:
