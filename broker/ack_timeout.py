@@ -121,4 +121,4 @@ class AckTimeouts:
             channel.cancelled_by_broker(consumer)
         deliveries = channel.unsettled.deliveries
         theirs = [tag for tag, (_, _, each) in deliveries.items() if each is consumer]
-        return channel.settle([deliveries.pop(tag) for tag in theirs], Outcome.RETURNED)
+        return channel.settle([deliveries.pop(tag) for tag in theirs], Outcome.TIMED_OUT)

@@ -78,6 +78,23 @@ class Backlog:
         self._blocks.extendleft(reversed(before._blocks))
         self._count += len(before)
 
+    def put_behind_delivered(self, ids: Iterable[int]) -> None:
+        """Add messages that were delivered before, behind the others that were."""
+        between = Backlog(ids)
+        blocks, index, at = self._blocks, 0, self._at + self.delivered
+        while index < len(blocks) and at >= len(blocks[index].offsets):
+            at -= len(blocks[index].offsets)
+            index += 1
+        if at:
+            block = blocks[index]
+            index += 1
+            blocks.insert(index, _Block(block.base, block.offsets[at:]))
+            del block.offsets[at:]
+        for block in reversed(between._blocks):
+            blocks.insert(index, block)
+        self.delivered += len(between)
+        self._count += len(between)
+
     def first(self, count: int) -> "array[int]":
         """The first messages, at most `count`."""
         return self.part(0, count)

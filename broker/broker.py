@@ -67,13 +67,14 @@ class Broker:
         *,
         random_below: Callable[[int], int],
         now: float = 0.0,
+        epoch_ms: float = 0.0,
     ):
         self.configuration = configuration
         self.unique_name = unique_name
         self.rules = configuration.rules
         self.greeting = b""
         self.timers = Timers()
-        self.timers.now = now
+        self.timers.now, self.timers.epoch_ms = now, epoch_ms
         self.journal = journal
         self.next_message_id = count(1).__next__
         self.definitions = Definitions(journal)
@@ -205,8 +206,6 @@ class Broker:
             return
         for vhost in self.vhosts.values():
             for queue in vhost.queues.values():
-                if queue.retries is not None:
-                    queue.retries.release()
                 delivered = queue.delivered_before()
                 if delivered:
                     self.journal.note_deliveries(queue.number, dict.fromkeys(delivered, 1))

@@ -99,9 +99,10 @@ class Channel:
             for queue, ids in stored.items():
                 queue.settle_many(ids)
         elif outcome is not Outcome.REJECTED:
-            failed = outcome is Outcome.RETURNED
+            failed = outcome in (Outcome.RETURNED, Outcome.ABANDONED)
+            asked = outcome in (Outcome.RETURNED, Outcome.HANDED_BACK)
             for message, queue, _ in deliveries:
-                queue.requeue(message, failed=failed)
+                queue.requeue(message, failed=failed, asked=asked)
         else:
             for message, queue, _ in deliveries:
                 queue.discard(message, Reason.REJECTED)
@@ -153,4 +154,4 @@ class Channel:
             self.cancel(consumer)
         if self.publisher.transaction is not None:
             self.publisher.transaction.rollback(self)
-        self.settle(list(self.unsettled.take_all().values()), Outcome.RETURNED)
+        self.settle(list(self.unsettled.take_all().values()), Outcome.ABANDONED)

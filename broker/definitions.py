@@ -320,7 +320,10 @@ def _numbers(definitions: Mapping[bytes, bytes]) -> list[int]:
 def _restore_messages(queue: Queue, recovered: "Recovered") -> None:
     ids = recovered.messages.get(queue.number)
     if ids:
-        delivered = recovered.deliveries.get(queue.number, {})
+        delivered = {
+            *recovered.deliveries.get(queue.number, ()),
+            *recovered.notes.get(queue.number, ()),
+        }
         # After a crash any of them may have been delivered; those that come later were not.
         queue.restore(ids, delivered if recovered.clean else range(ids[-1] + 1))
 

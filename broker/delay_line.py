@@ -14,14 +14,12 @@ from array import array
 from collections.abc import Callable, Container
 from heapq import heappop, heappush
 
-from .due_heap import DueHeap
+from .due_heap import ENTRY_BYTES, NO_DUE_MS, DueHeap
 from .intake import Intake
 from .line import LOADED_BYTES, PAGED_MESSAGES, Store, owns
 from .message import Message
 from .queue import BATCH_MESSAGES, Queue
 from .timers import Timer
-
-_ENTRY_BYTES = 16
 
 
 class DelayLine(Queue):
@@ -78,7 +76,7 @@ class DelayLine(Queue):
 
     @property
     def memory_bytes(self) -> int:
-        return self._held_bytes + _ENTRY_BYTES * len(self._on_disk)
+        return self._held_bytes + ENTRY_BYTES * len(self._on_disk)
 
     @property
     def is_destination(self) -> bool:
@@ -113,7 +111,7 @@ class DelayLine(Queue):
         for _ in range(min(len(waiting) - self._batch(), PAGED_MESSAGES)):
             due_ms, _, message = waiting.pop()
             self._held_bytes -= message.memory_bytes
-            self._on_disk.push(due_ms, self._stored(message))
+            self._on_disk.push(due_ms, self.stored_id(message))
 
     def _batch(self) -> int:
         """How many messages are read or published at once."""
@@ -171,10 +169,8 @@ class DelayLine(Queue):
         return messages
 
     def _first_due_ms(self) -> int:
-        firsts = [self._waiting[0][0]] if self._waiting else []
-        if len(self._on_disk):
-            firsts.append(self._on_disk.first_due_ms)
-        return min(firsts, default=1 << 63)
+        waiting_ms = self._waiting[0][0] if self._waiting else NO_DUE_MS
+        return min(waiting_ms, self._on_disk.first_due_ms)
 
     def _watch(self) -> None:
         """Wake up when the first message is due."""

@@ -2,6 +2,9 @@
 
 from array import array
 
+ENTRY_BYTES = 16
+NO_DUE_MS = 1 << 63
+
 
 class DueHeap:
     """Pairs of a due time (milliseconds since 1970) and a message's id in the journal, the earliest
@@ -19,8 +22,8 @@ class DueHeap:
 
     @property
     def first_due_ms(self) -> int:
-        """When the first one is due; there must be one."""
-        return self._dues[0]
+        """When the first one is due, NO_DUE_MS if there is none."""
+        return self._dues[0] if self._dues else NO_DUE_MS
 
     def push(self, due_ms: int, message_id: int) -> None:
         """Add an entry."""

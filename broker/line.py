@@ -14,6 +14,7 @@ from typing import Protocol
 from ..storage.pages import FIRST_PAGED_ID
 from .backlog import Backlog
 from .message import OVERHEAD_BYTES, Message
+from .returns import Returns
 
 LOADED_MESSAGES = 500
 LOADED_BYTES = 1 << 20
@@ -40,12 +41,12 @@ class Store(Protocol):
         """A queue is done with messages."""
         ...
 
-    def note_returns(self, line: "Line", stored: int, returns: int) -> None:
+    def note_returns(self, line: "Line", stored: int, returns: Returns) -> None:
         """A message came back to a queue, for so many times now."""
         ...
 
-    def returns(self, line: "Line", stored: int) -> int:
-        """What was noted of a message last, 0 if nothing was."""
+    def returns(self, line: "Line", stored: int) -> Returns:
+        """What was noted of a message last, NEVER if nothing was."""
         ...
 
     def keep(self, line: "Line", message: Message) -> int:
@@ -99,11 +100,25 @@ class Line:
         if self.backlog is None:
             self.ready.append(message)
         else:
-            self.backlog.append(self._stored(message))
+            self.backlog.append(self.stored_id(message))
 
     def put_back(self, message: Message) -> None:
         """Add a message that was delivered, in its old place."""
         heappush(self.returned, (message.id, message))
+
+    def put_back_stored(self, ids: "array[int]") -> None:
+        """The same for messages that are on disk only: they remain there if there are many."""
+        assert self.store is not None
+        held = len(ids) + len(self.returned) + len(self.ready)
+        if held <= LOADED_MESSAGES and self.store.fitting(ids, LOADED_BYTES) == len(ids):
+            for message in self.all_of(ids):
+                self.put_back(message)
+            return
+        self.page_out()
+        if self.backlog is None:
+            self.backlog = Backlog()
+            self.backlog_changed()
+        self.backlog.put_behind_delivered(ids)
 
     def shift(self) -> tuple[Message, bool] | None:
         """Take the first message out: it, and whether it was delivered before."""
@@ -187,7 +202,7 @@ class Line:
             self.returned.sort()
             paged += [message for _, message in reversed(self.returned[-delivered:])]
             del self.returned[-delivered:]
-        self.backlog.put_before([self._stored(message) for message in reversed(paged)], delivered)
+        self.backlog.put_before([self.stored_id(message) for message in reversed(paged)], delivered)
 
     def held_messages(self) -> int:
         """How many messages it has in memory while it has a backlog."""
@@ -198,7 +213,8 @@ class Line:
         size = content_bytes + OVERHEAD_BYTES
         self.mean_bytes = (7 * self.mean_bytes + size) >> 3 if self.mean_bytes else size
 
-    def _stored(self, message: Message) -> int:
+    def stored_id(self, message: Message) -> int:
+        """The journal's id of a message, which is on disk from now on if it was not."""
         if message.stored and self.durable:
             return message.stored
         assert self.store is not None

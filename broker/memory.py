@@ -105,6 +105,9 @@ class MemoryBudget:
 
 def _holding(vhost: "VirtualHost") -> "Iterator[Holding]":
     """All of a vhost that has messages in memory."""
-    yield from vhost.queues.values()
+    for queue in vhost.queues.values():
+        yield queue
+        if queue.retries is not None:
+            yield queue.retries
     for exchange in vhost.exchanges.values():
         yield from exchange.holds

@@ -12,6 +12,7 @@ from ..amqp.basic import CONTENT_FRAME_HEAD, split_address
 from ..amqp.content import CONTENT_HEAD, Properties, content_header
 from ..amqp.frames import BODY, HEAD, HEADER, frame
 from .notes import Notes, read_notes
+from .returns import NEVER, Returns
 
 OVERHEAD_BYTES = 200
 """About what a message takes in memory beside its content."""
@@ -44,8 +45,8 @@ class Message(msgspec.Struct, gc=False, eq=False):
     notes: Notes | None = None
     """What is to be known besides, of the few messages of which there is anything."""
 
-    returns: int = 0
-    """How often it came back to the quorum queue that this copy is in (`delivery_counts`)."""
+    returns: Returns = NEVER
+    """How often it came back to the queue that this copy is in, if that counts."""
 
     @property
     def memory_bytes(self) -> int:
@@ -71,7 +72,7 @@ class Message(msgspec.Struct, gc=False, eq=False):
     def copied(self, message_id: int) -> "Message":
         """The same message as one published anew."""
         notes = self.notes and msgspec.structs.replace(self.notes, published_ms=0, queue_ttls=())
-        return msgspec.structs.replace(self, id=message_id, stored=0, notes=notes, returns=0)
+        return msgspec.structs.replace(self, id=message_id, stored=0, notes=notes, returns=NEVER)
 
     @property
     def body(self) -> bytes:

@@ -75,6 +75,10 @@ class PriorityQueue(Queue):
     def put_back(self, message: Message) -> None:
         self._level(message).put_back(message)
 
+    def put_back_stored(self, ids: "array[int]") -> None:
+        for message in self.all_of(ids):
+            self.put_back(message)
+
     def shift(self) -> tuple[Message, bool] | None:
         for level in self._levels.values():
             taken = level.shift()
@@ -97,6 +101,8 @@ class PriorityQueue(Queue):
         """Take over messages from before a restart: each is read, for only it knows its
         priority.
         """
+        if self.retries is not None:
+            ids = self.retries.restore(ids)
         lines: dict[_Level, array[int]] = {}
         for message in self.all_of(ids):
             lines.setdefault(self._level(message), array("Q")).append(message.stored)

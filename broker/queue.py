@@ -160,16 +160,18 @@ class Queue(Line):
         if not self.dirty:
             self.mark_dirty(self)
 
-    def requeue(self, message: Message, *, failed: bool = True) -> None:
+    def requeue(self, message: Message, *, failed: bool = True, asked: bool = True) -> None:
         """Put a delivered message back in its place; it will be flagged redelivered.
 
-        `failed` says that it was not simply handed back with basic.nack or basic.recover.
+        `failed` says that somebody could not deal with it, `asked` that the client wants it back in
+        the queue. basic.nack and basic.recover are no failures, and the end of a channel asks for
+        nothing.
         """
         if self.deleted:
             return self.settle(message)
-        if self.retries is None or not self.retries.hold(message, failed=failed):
-            self.ready_again(message)
-        return None
+        if self.retries is not None:
+            return self.retries.take_back(message, failed=failed)
+        return self.ready_again(message)
 
     def ready_again(self, message: Message) -> None:
         """Have a message that was delivered stand in its place again."""
@@ -178,6 +180,15 @@ class Queue(Line):
             self.notice(message)
         if self.features is not None:
             self.features.gained(message)
+            self.features.trim()
+        self.look()
+
+    def stored_ready_again(self, ids: "array[int]") -> None:
+        """The same for messages that are on disk only."""
+        self.put_back_stored(ids)
+        if self.features is not None:
+            if self.features.counts_bytes:
+                self.features.restored(self.all_of(ids))
             self.features.trim()
         self.look()
 
@@ -228,6 +239,8 @@ class Queue(Line):
 
     def restore(self, ids: "array[int]", delivered: Container[int]) -> None:
         """Take over messages from before a restart; the first one may have to expire."""
+        if self.retries is not None:
+            ids = self.retries.restore(ids)
         if self.features is not None and self.features.counts_bytes:
             self.features.restored(self.all_of(ids))
         super().restore(ids, delivered)

@@ -17,6 +17,7 @@ from .delivery_counts import counted, uncounted
 from .line import LOADED_MESSAGES
 from .message import Message
 from .queue import Queue
+from .returns import NEVER, Returns
 from .rules import DEFAULT_RULES, Rules
 
 if TYPE_CHECKING:
@@ -43,17 +44,20 @@ class QuorumQueue(Queue):
             limit = self._rules.delivery_limit
         return None if limit is None or limit < 0 else limit
 
-    def requeue(self, message: Message, *, failed: bool = True) -> None:
+    def requeue(self, message: Message, *, failed: bool = True, asked: bool = True) -> None:
         if self.deleted:
-            return super().requeue(message)
-        if failed or self._rules.nack_is_failure:
-            message = counted(message, message.returns + 1)
-            limit = self.delivery_limit
-            if limit is not None and message.returns > limit:
-                return self.discard(message, Reason.DELIVERY_LIMIT)
-            if message.stored and self.store is not None:
-                self.store.note_returns(self, message.stored, message.returns)
-        return super().requeue(message, failed=failed)
+            return self.settle(message)
+        returns = message.returns.once_more(failed=failed or self._rules.nack_is_failure)
+        message = self._counted(message, returns)
+        limit = self.delivery_limit
+        if limit is not None and returns.failures > limit:
+            return self.discard(message, Reason.DELIVERY_LIMIT)
+        due_ms = 0 if self.retries is None else self.retries.due_ms(returns.failures, failed=failed)
+        if message.stored and self.store is not None:
+            self.store.note_returns(self, message.stored, returns.waiting(due_ms))
+        if due_ms and self.retries is not None:
+            return self.retries.wait(message, due_ms)
+        return self.ready_again(message)
 
     def discard(self, message: Message, reason: Reason) -> None:
         super().discard(uncounted(message), reason)
@@ -64,27 +68,35 @@ class QuorumQueue(Queue):
             self.returned[:] = [(place, self._with_count(each)) for place, each in self.returned]
         return loaded
 
+    def put_back(self, message: Message) -> None:
+        super().put_back(self._with_count(message))
+
     def _with_count(self, message: Message) -> Message:
-        if message.returns or self.store is None:
+        if message.returns.times or self.store is None:
             return message
         returns = self.store.returns(self, message.stored)
-        return counted(message, returns) if returns else message
+        return self._counted(message, returns) if returns.times else message
+
+    def _counted(self, message: Message, returns: Returns) -> Message:
+        return counted(message, returns, acquired=self._rules.acquired_counts)
 
     def delivered_before(self) -> list[int]:
         """Nothing that the journal does not know already: it is told of every return."""
         return []
 
     def take(self) -> tuple[Message, bool] | None:
-        """For a basic.get, whose answer always tells the count. Raises ResourceLocked."""
+        """For a basic.get, whose answer may tell the count although it is 0. Raises
+        ResourceLocked.
+        """
         if self.single_active is not None:
             raise ResourceLocked(
                 f"cannot obtain access to locked {self!r}. basic.get operations are not supported"
                 " by quorum queues with single active consumer"
             )
         taken = super().take()
-        if taken is None or taken[0].returns:
+        if taken is None or taken[0].returns.times or not self._rules.gets_tell_zero:
             return taken
-        return counted(taken[0], 0), taken[1]
+        return self._counted(taken[0], NEVER), taken[1]
 
     def add_consumer(self, consumer: "Consumer") -> None:
         consumer.exclusive = False

@@ -33,6 +33,12 @@ class Rules:
     """How often a quorum queue delivers a message again, unless it has a limit of its own."""
     nack_is_failure: bool
     """Whether basic.nack with requeue counts towards the delivery limit of a quorum queue."""
+    acquired_counts: bool
+    """Whether x-acquired-count tells how often a message came back to a quorum queue, and
+    x-delivery-count only how often it was a failure; if not, x-delivery-count tells all.
+    """
+    gets_tell_zero: bool
+    """Whether basic.get tells x-delivery-count also of a message that has not come back yet."""
     global_qos: bool
     """Whether basic.qos with global=true is for the channel; if not, global is ignored."""
     transient_shared_queues: bool
@@ -75,6 +81,8 @@ _3_13 = Rules(
     clients_x_death_counts=True,
     delivery_limit=None,
     nack_is_failure=True,
+    acquired_counts=False,
+    gets_tell_zero=True,
     global_qos=True,
     transient_shared_queues=True,
     classic_ack_timeout=True,
@@ -94,6 +102,7 @@ _4_0 = replace(
     clients_x_death_counts=False,
     classic_leader_locator=True,
     delivery_limit=20,
+    gets_tell_zero=False,
     brief_stream_texts=True,
     mirrored_queues=False,
     unlimited_deliveries=True,
@@ -104,6 +113,7 @@ _4_3 = replace(
     version="4.3.5",
     frame_min_bytes=8192,  # since 4.1
     nack_is_failure=False,
+    acquired_counts=True,
     global_qos=False,
     transient_shared_queues=False,
     classic_ack_timeout=False,

@@ -80,6 +80,11 @@ async def serve(configuration: Configuration, *, ready: Callable[[str, int], Non
             journal.close(clean=recovered.clean)
 
 
+def _epoch_ms() -> float:
+    """When Trio's clock was 0, in milliseconds since 1970."""
+    return (time.time() - trio.current_time()) * 1000
+
+
 async def open_listeners(host: str, port: int) -> list[trio.SocketListener]:
     """Listen on all of a host's addresses, on one port; 0 takes a free one. Raises OSError."""
     listeners = await trio.open_tcp_listeners(port, host=host)
@@ -143,9 +148,9 @@ class Server:
             recovered,
             random_below=secrets.randbelow,
             now=trio.current_time(),
+            epoch_ms=_epoch_ms(),
         )
         self.broker.timers.on_earlier = self._timer_set
-        self._set_clock()
         self.broker.alarms.on_clear = self._release_publishers
         self.broker.memory.budget_bytes = memory_budget_bytes(configuration.storage)
         self._journal = journal
@@ -249,7 +254,7 @@ class Server:
 
     def _set_clock(self) -> None:
         """Tell the core what the time of day is; it may have been set meanwhile."""
-        self.broker.timers.epoch_ms = (time.time() - trio.current_time()) * 1000
+        self.broker.timers.epoch_ms = _epoch_ms()
 
     def _timer_set(self, due: float) -> None:
         self._sleep.deadline = min(self._sleep.deadline, due)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from ..storage.errors import JournalFailed
 from .line import Line
 from .message import Message, restored
+from .returns import Returns, read_returns
 
 if TYPE_CHECKING:
     from ..storage.journal import Journal
@@ -46,13 +47,13 @@ class JournalStore:
         else:
             self._journal.settle_many(line.number, ids)
 
-    def note_returns(self, line: Line, stored: int, returns: int) -> None:
+    def note_returns(self, line: Line, stored: int, returns: Returns) -> None:
         """A message came back to a queue, for so many times now."""
-        self._journal.note_deliveries(line.number, {stored: returns})
+        self._journal.note(line.number, stored, returns.encoded())
 
-    def returns(self, line: Line, stored: int) -> int:
-        """What was noted of a message last, 0 if nothing was."""
-        return self._journal.deliveries(line.number, stored)
+    def returns(self, line: Line, stored: int) -> Returns:
+        """What was noted of a message last, NEVER if nothing was."""
+        return read_returns(self._journal.noted(line.number, stored))
 
     def keep(self, line: Line, message: Message) -> int:
         """Page a message out: it is on disk, but no restart brings it back."""

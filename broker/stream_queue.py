@@ -115,7 +115,7 @@ class StreamQueue(Queue):
         self.full_segments = []
         self._retention_due = False  # not yet: the last size is a guess, which may be too high
 
-    def requeue(self, message: Message, *, failed: bool = True) -> None:
+    def requeue(self, message: Message, *, failed: bool = True, asked: bool = True) -> None:
         """Nothing: the message has never left."""
 
     def discard(self, message: Message, reason: Reason) -> None:

@@ -21,8 +21,12 @@ class Outcome(Enum):
     """What becomes of a delivery."""
 
     ACKNOWLEDGED = auto()
+    ABANDONED = auto()
+    """Back to its queue, because its channel has ended."""
+    TIMED_OUT = auto()
+    """Back to its queue, because it was not acknowledged in time."""
     RETURNED = auto()
-    """Back to its queue, because nobody could deal with it."""
+    """Back to its queue by basic.reject."""
     HANDED_BACK = auto()
     """Back to its queue by basic.nack or basic.recover: from 4.3 that is no failure."""
     REJECTED = auto()

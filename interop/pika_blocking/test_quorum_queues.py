@@ -141,3 +141,32 @@ def test_bad_values_are_refused(channel, name, value, why):
     assert closed.value.reply_text == (
         f"PRECONDITION_FAILED - invalid arg '{name}' for queue 'refused' in vhost '/': {why}"
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "order"), [({"x_delivery_limit": 9}, "312456"), ({}, "456312")]
+)
+def test_what_comes_back_goes_first_or_to_the_end(channel, declare, arguments, order):
+    queue = declare(**arguments)
+    publish(channel, queue, *(b"%d" % number for number in range(1, 7)))
+    first, second, third = (channel.basic_get(queue)[0].delivery_tag for _ in range(3))
+    for tag in (third, first):
+        channel.basic_nack(tag, requeue=True)
+    channel.basic_reject(second, requeue=True)
+    channel.queue_declare(queue, passive=True)
+    came = [next_of(channel, queue) for _ in range(6)]
+    assert "".join(body.decode() for _, _, body in came) == order
+    assert [method.redelivered for method, _, _ in came] == [each in "123" for each in order]
+    channel.cancel()
+
+
+@pytest.mark.parametrize("arguments", [{"x_delivery_limit": 9}, {}])
+def test_what_a_channel_leaves_behind_goes_first(connection, channel, declare, arguments):
+    queue = declare(**arguments)
+    publish(channel, queue, b"1", b"2", b"3")
+    other = connection.channel()
+    for _ in range(2):
+        other.basic_get(queue)
+    other.close()
+    assert [next_of(channel, queue)[2] for _ in range(3)] == [b"1", b"2", b"3"]
+    channel.cancel()

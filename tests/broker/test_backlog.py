@@ -2,6 +2,7 @@
 
 from collections import deque
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,3 +59,28 @@ def test_a_long_backlog_is_kept_in_blocks() -> None:
     )
     backlog.drop(2 * BLOCK_MESSAGES + 2)
     assert list(backlog.first(2)) == [count]
+
+
+@pytest.mark.parametrize("count", [10, 3 * BLOCK_MESSAGES])
+@pytest.mark.parametrize("dropped", [0, 3])
+def test_messages_go_behind_those_that_were_delivered(count: int, dropped: int):
+    backlog, expected = Backlog(range(count), 5), list(range(count))
+    backlog.drop(dropped)
+    del expected[:dropped]
+    for first in (1_000_000, 2_000_000):
+        ids = range(first, first + count)
+        expected[backlog.delivered : backlog.delivered] = ids
+        backlog.put_behind_delivered(ids)
+    assert backlog.delivered == 5 - dropped + 2 * count
+    assert list(backlog.first(len(backlog))) == expected
+    backlog.drop(count + 4)
+    assert list(backlog.first(len(backlog))) == expected[count + 4 :]
+
+
+def test_messages_go_to_an_empty_backlog():
+    backlog = Backlog()
+    backlog.put_behind_delivered([3, 4])
+    assert (list(backlog.first(9)), backlog.delivered) == ([3, 4], 2)
+    backlog.drop(2)
+    backlog.put_behind_delivered([5])
+    assert (list(backlog.first(9)), backlog.delivered) == ([5], 1)

@@ -294,6 +294,56 @@ def test_from_4_3_on_a_nack_does_not_count():
     assert client.ready_in("q") == 0
 
 
+def test_from_4_3_on_returns_and_failures_are_told_apart():
+    server = DurableServer(configuration=Configuration(emulate="4.3"))
+    client = server.connect()
+    declare(client)
+    client.publish(b"x", "q", headers={"a": 1})
+    first = client.get()
+    assert first.headers == {"a": 1}
+    client.send(Basic.Nack(delivery_tag=tag_of(first), requeue=True))
+    second = client.get()
+    assert second.headers == {"x-acquired-count": 1, "a": 1}
+    client.send(Basic.Reject(delivery_tag=tag_of(second), requeue=True))
+    third = client.get()
+    assert third.headers == {"x-acquired-count": 2, "x-delivery-count": 1, "a": 1}
+    client.disconnect()
+    client = server.restarted(clean=False).connect()
+    assert client.get().headers == {"x-acquired-count": 3, "x-delivery-count": 2, "a": 1}
+
+
+def test_from_4_3_on_dead_letters_tell_neither_count():
+    client = FakeServer(Configuration(emulate="4.3")).connect()
+    declare(client, {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"})
+    client.declare("dead", durable=True)
+    client.publish(b"x", "q")
+    returned(client)
+    client.send(Basic.Reject(delivery_tag=tag_of(client.get()), requeue=False))
+    headers = client.get("dead").headers
+    assert not {"x-delivery-count", "x-acquired-count"} & headers.keys()
+
+
+def test_from_4_0_on_a_first_get_tells_no_count():
+    client = FakeServer(Configuration(emulate="4.0")).connect()
+    declare(client)
+    client.publish(b"x", "q")
+    first = client.get()
+    assert count_of(first) is None
+    client.send(Basic.Nack(delivery_tag=tag_of(first), requeue=True))
+    assert count_of(client.get()) == 1
+
+
+def test_what_times_out_counts_as_returned_only():
+    client = FakeServer(Configuration(emulate="4.3")).connect()
+    declare(client, {"x-consumer-timeout": 60_000})
+    client.publish(b"x", "q")
+    client.consume()
+    assert len(client.deliveries()) == 1
+    client.server.advance(200)
+    client.expect(Basic.Cancel)
+    assert client.get().headers == {"x-acquired-count": 1}
+
+
 def test_closing_the_channel_counts(client: FakeClient, server: FakeServer):
     declare(client)
     client.publish(b"x", "q")

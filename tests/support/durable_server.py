@@ -26,8 +26,8 @@ class DurableServer(FakeServer):
             self.journal,
             recovered,
             random_below=lambda end: 0,
+            epoch_ms=epoch_ms,
         )
-        self.broker.timers.epoch_ms = epoch_ms
         self.end_turn()
 
     def end_turn(self) -> None:
