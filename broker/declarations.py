@@ -162,7 +162,7 @@ def queue_declare(channel: Channel, call: QueueDeclare) -> None:
         )
         if call.exclusive:
             connection.exclusive_queues[queue] = None
-    queue.used()
+    queue.declared()
     queue.catch_up()
     channel.last_declared_queue = name
     reply = QueueDeclareOk(name, queue.message_count, len(queue.consumers))

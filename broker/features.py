@@ -32,7 +32,7 @@ may set a limit that a long queue is far beyond.
 class Features:
     """The features of one queue."""
 
-    __slots__ = ("_queue", "counts_bytes", "expiry", "firehose", "limits", "prioritized")
+    __slots__ = ("_queue", "counts_bytes", "expiry", "firehose", "limits", "mixed", "prioritized")
 
     def __init__(self, queue: "Queue", *, prioritized: bool = False):
         """`prioritized` says that the queue is a `PriorityQueue`."""
@@ -41,6 +41,8 @@ class Features:
         self.expiry: Expiry | None = None
         self.limits: Limits | None = None
         self.counts_bytes = False
+        self.mixed = False
+        """Whether what is next, and whether it is flagged redelivered, is for `shift` to say."""
         self.firehose: Firehose | None = None
         """What is told of each delivery, while the vhost is traced."""
 
@@ -64,8 +66,9 @@ class Features:
 
     @property
     def _delivers_in_bulk(self) -> bool:
-        looks_at_each = self.counts_bytes or self.prioritized or self.firehose is not None
-        return self.expiry is None and not looks_at_each
+        shift_decides = self.prioritized or self.mixed
+        looks_at_each = self.expiry is not None or self.firehose is not None or self.counts_bytes
+        return not (shift_decides or looks_at_each)
 
     @property
     def timed(self) -> bool:

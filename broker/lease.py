@@ -1,8 +1,9 @@
 """x-expires: a queue that nobody uses for a while goes away.
 
-Using it is declaring it (also passively), basic.get, and having consumers; publishing to it is not
-(https://www.rabbitmq.com/docs/ttl#queue-ttl). Renewing only notes the time: the timer looks when it
-is due and sets itself anew, so that a busy queue costs no timer operations.
+Using it is declaring it (also passively), unless it is a quorum queue, basic.get, and having
+consumers; publishing to it is not (https://www.rabbitmq.com/docs/ttl#queue-ttl). Renewing only
+notes the time: the timer looks when it is due and sets itself anew, so that a busy queue costs no
+timer operations.
 """
 
 from collections.abc import Callable

@@ -275,8 +275,12 @@ class Queue(Line):
             self.features.emptied()
         return count
 
+    def declared(self) -> None:
+        """Somebody declared it though it was there, or asked passively whether it is."""
+        self.used()
+
     def used(self) -> None:
-        """Somebody declared it, got from it or consumed from it just now."""
+        """Somebody uses it just now, and so it does not expire for a while."""
         if self.lease is not None:
             self.lease.renew()
 

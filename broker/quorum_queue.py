@@ -7,13 +7,21 @@ other, and it can be deleted only unconditionally (https://www.rabbitmq.com/docs
 
 Counts are in the journal as soon as a message comes back, and so survive a restart. What is out
 with a consumer when the broker is killed comes back flagged as redelivered, but is not counted.
+
+What comes back stands before what was never delivered, in the order in which it came back. But if
+there is no limit, what a client returns goes to the end of the queue (from
+4.3 on by basic.nack and basic.recover only); what a channel leaves behind when it ends does not.
+After a restart all stand in the order in which they were published.
 """
 
+from collections import deque
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from ..amqp.errors import NotSupported, ResourceLocked
 from .death import Reason
 from .delivery_counts import counted, uncounted
+from .features import Features
 from .line import LOADED_MESSAGES
 from .message import Message
 from .queue import Queue
@@ -25,9 +33,9 @@ if TYPE_CHECKING:
 
 
 class QuorumQueue(Queue):
-    """A quorum queue. What stands in `returned` is there as a counted copy."""
+    """A quorum queue. What came back stands there as a counted copy."""
 
-    __slots__ = ("_rules",)
+    __slots__ = ("_next_place", "_rules")
 
     keeps_all = True
     global_qos = False
@@ -35,6 +43,8 @@ class QuorumQueue(Queue):
     def __init__(self, *as_queue: Any, rules: Rules = DEFAULT_RULES, **options: Any):
         super().__init__(*as_queue, **options)
         self._rules = rules
+        self._next_place = count(1)
+        """For what comes back, in `returned`."""
 
     @property
     def delivery_limit(self) -> int | None:
@@ -57,19 +67,50 @@ class QuorumQueue(Queue):
             self.store.note_returns(self, message.stored, returns.waiting(due_ms))
         if due_ms and self.retries is not None:
             return self.retries.wait(message, due_ms)
+        if asked and limit is None and not (failed and self._rules.acquired_counts):
+            return self._ready_at_the_end(message)
         return self.ready_again(message)
+
+    def _ready_at_the_end(self, message: Message) -> None:
+        if not self.ready and self.backlog is None:
+            return self.ready_again(message)
+        if self.features is None:
+            self.features = Features(self)
+        self.features.mixed = True
+        self.append(message)
+        self.features.gained(message)
+        self.features.trim()
+        return self.look()
+
+    def shift(self) -> tuple[Message, bool] | None:
+        taken = super().shift()
+        if self._is_mixed and taken is not None:
+            taken = taken[0], taken[1] or taken[0].returns.times > 0
+            if self.features is not None and not self.ready and self.backlog is None:
+                self.features.mixed = False
+        return taken
+
+    @property
+    def _is_mixed(self) -> bool:
+        """Whether there is something that came back among what was never delivered."""
+        return self.features is not None and self.features.mixed
 
     def discard(self, message: Message, reason: Reason) -> None:
         super().discard(uncounted(message), reason)
 
-    def load(self, most: int = LOADED_MESSAGES) -> bool:
-        loaded = super().load(most)
-        if loaded and self.returned:
-            self.returned[:] = [(place, self._with_count(each)) for place, each in self.returned]
-        return loaded
-
     def put_back(self, message: Message) -> None:
-        super().put_back(self._with_count(message))
+        """Add a message that came back, behind the others that did."""
+        self.returned.append((next(self._next_place), self._with_count(message)))
+
+    def load(self, most: int = LOADED_MESSAGES) -> bool:
+        loaded = super().load(most)  # when nothing was in memory any more
+        returned = sorted(self.returned)
+        self.returned.clear()
+        for _, message in returned:
+            self.put_back(message)
+        if self._is_mixed:
+            self.ready = deque(map(self._with_count, self.ready))
+        return loaded
 
     def _with_count(self, message: Message) -> Message:
         if message.returns.times or self.store is None:
@@ -97,6 +138,9 @@ class QuorumQueue(Queue):
         if taken is None or taken[0].returns.times or not self._rules.gets_tell_zero:
             return taken
         return self._counted(taken[0], NEVER), taken[1]
+
+    def declared(self) -> None:
+        """Nothing: declaring it again does not keep it from expiring."""
 
     def add_consumer(self, consumer: "Consumer") -> None:
         consumer.exclusive = False

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 
 import pika
 import pytest
@@ -26,6 +27,13 @@ def channel_to(broker: LeveretProcess) -> Iterator[BlockingChannel]:
     channel.confirm_delivery()
     yield channel
     connection.close()
+
+
+@contextmanager
+def channel_until_the_end(broker: LeveretProcess) -> Iterator[BlockingChannel]:
+    """The same for a connection that ends with the broker."""
+    with pytest.raises((pika.exceptions.AMQPError, OSError)), channel_to(broker) as channel:
+        yield channel
 
 
 def declare(channel: BlockingChannel, kind: str, delay_ms: int) -> None:
@@ -57,7 +65,7 @@ def test_message_waits_longer_each_time(own_broker: LeveretProcess, kind: str):
         declare(channel, kind, 200)
         channel.basic_publish("", "q", b"x", PERSISTENT)
         came = [reject(channel, b"x") for _ in range(4)]
-        waits = [later - earlier for earlier, later in zip(came, came[1:], strict=False)]
+        waits = [later - earlier for earlier, later in pairwise(came)]
         for wait, expected in zip(waits, (0.2, 0.4, 0.6), strict=True):
             assert expected - 0.02 < wait < expected + 0.5
 
@@ -66,7 +74,7 @@ def test_message_waits_longer_each_time(own_broker: LeveretProcess, kind: str):
 def test_message_waits_for_what_remains_after_a_restart(
     own_broker: LeveretProcess, restart: Callable[[], None], kind: str
 ):
-    with pytest.raises((pika.exceptions.AMQPError, OSError)), channel_to(own_broker) as channel:
+    with channel_until_the_end(own_broker) as channel:
         declare(channel, kind, 4000)
         channel.basic_publish("", "q", b"x", PERSISTENT)
         rejected = reject(channel, b"x")

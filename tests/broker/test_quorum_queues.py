@@ -9,6 +9,7 @@ from pamqp.commands import Basic, Confirm, Queue
 from durable_server import DurableServer
 from fake_client import FakeClient, FakeServer, Received
 from leveret.broker.configuration import Configuration
+from leveret.broker.rules import EmulatedVersion
 
 QUORUM: dict[str, Any] = {"x-queue-type": "quorum"}
 Q = "queue 'q' in vhost '/'"
@@ -199,12 +200,121 @@ def test_getting_a_message_always_tells_the_count(client: FakeClient):
     assert count_of(client.get("q", no_ack=True)) == 0
 
 
-def test_messages_come_back_to_their_place(client: FakeClient):
+def publish_six_and_get_three(client: FakeClient) -> list[int]:
+    """The delivery tags of the three."""
+    for number in range(1, 7):
+        client.publish(b"%d" % number, "q")
+    return [tag_of(client.get()) for _ in range(3)]
+
+
+def hand_back(client: FakeClient, *tags: int) -> None:
+    for tag in tags:
+        client.send(Basic.Nack(delivery_tag=tag, requeue=True))
+
+
+def bodies(client: FakeClient) -> bytes:
+    """All ready messages joined, those flagged redelivered with a plus."""
+    found = b""
+    while client.ready_in("q"):
+        got = client.get(no_ack=True)
+        found += got.body + b"+" * got.call.redelivered
+    return found
+
+
+def test_with_a_limit_what_comes_back_goes_first_in_the_order_of_its_return(client: FakeClient):
+    declare(client, {"x-delivery-limit": 9})
+    first, second, third = publish_six_and_get_three(client)
+    hand_back(client, third, first, second)
+    assert bodies(client) == b"3+1+2+456"
+
+
+def test_without_a_limit_what_is_handed_back_goes_to_the_end(client: FakeClient):
     declare(client)
-    for body in (b"1", b"2", b"3"):
-        client.publish(body, "q")
-    returned(client)
-    assert [client.get().body for _ in range(3)] == [b"1", b"2", b"3"]
+    first, second, third = publish_six_and_get_three(client)
+    hand_back(client, third, first)
+    client.publish(b"7", "q")
+    client.send(Basic.Reject(delivery_tag=second, requeue=True))
+    assert bodies(client) == b"4563+1+72+"
+    features = client.server.broker.vhosts["/"].queues["q"].features
+    assert features is not None
+    assert not features.mixed
+
+
+def test_what_a_channel_leaves_behind_goes_first_all_the_same(
+    client: FakeClient, server: FakeServer
+):
+    declare(client)
+    _, second, _ = publish_six_and_get_three(client)
+    hand_back(client, second)
+    client.disconnect()
+    assert bodies(server.connect()) == b"1+3+4562+"
+
+
+def test_consumer_gets_what_was_handed_back_last(client: FakeClient):
+    declare(client)
+    _, second, _ = publish_six_and_get_three(client)
+    client.send(Basic.Nack(delivery_tag=second, multiple=True, requeue=True))
+    client.publish(b"7", "q")
+    client.consume()
+    came = client.deliveries()
+    assert [(each.body, each.call.redelivered, count_of(each)) for each in came] == [
+        (b"4", False, None),
+        (b"5", False, None),
+        (b"6", False, None),
+        (b"1", True, 1),
+        (b"2", True, 1),
+        (b"7", False, None),
+    ]
+    hand_back(client, tag_of(came[0]))
+    assert client.bodies() == [b"4"]
+
+
+@pytest.mark.parametrize("emulate", ["3.13", "4.0", "4.3"])
+@pytest.mark.parametrize("reject", [False, True])
+def test_only_nack_goes_to_the_end_from_4_3_on(emulate: EmulatedVersion, reject: bool):
+    client = FakeServer(Configuration(emulate=emulate)).connect()
+    declare(client, {"x-delivery-limit": -1})
+    first, _, _ = publish_six_and_get_three(client)
+    method = Basic.Reject if reject else Basic.Nack
+    client.send(method(delivery_tag=first, requeue=True))
+    goes_first = emulate == "4.3" and reject
+    assert bodies(client) == (b"1+456" if goes_first else b"4561+")
+
+
+def test_what_was_handed_back_and_paged_out_keeps_its_place_and_count():
+    server = DurableServer()
+    client = server.connect()
+    declare(client)
+    for number in range(2000):
+        client.publish(b"%d" % number, "q")
+    hand_back(client, tag_of(client.get()))
+    for number in range(2000, 2010):
+        client.publish(b"%d" % number, "q")
+    server.page_out("q")
+    hand_back(client, tag_of(client.get()))
+    got = [client.get(no_ack=True) for _ in range(2010)]
+    places = [*range(2, 2000), 0, *range(2000, 2010), 1]
+    assert [int(each.body) for each in got] == places
+    assert [each.call.redelivered for each in got] == [place < 2 for place in places]
+    assert [count_of(each) for each in got] == [int(place < 2) for place in places]
+
+
+def test_declaring_it_again_does_not_keep_it_from_expiring(client: FakeClient, server: FakeServer):
+    declare(client, {"x-expires": 1000})
+    server.advance(0.6)
+    declare(client, {"x-expires": 1000})
+    client.declare(passive=True)
+    server.advance(0.6)
+    client.send(Queue.Declare(queue="q", passive=True))
+    client.expect_channel_closed(404, "NOT_FOUND - no queue 'q' in vhost '/'", (50, 10))
+
+
+def test_getting_from_it_keeps_it_from_expiring(client: FakeClient, server: FakeServer):
+    declare(client, {"x-expires": 1000})
+    server.advance(0.6)
+    client.get_nothing()
+    server.advance(0.6)
+    client.declare(passive=True)
 
 
 def test_counts_belong_to_one_queue(client: FakeClient):
@@ -426,17 +536,19 @@ def test_counts_survive_a_restart(clean: bool):
     assert second.call.redelivered is not clean
 
 
-def test_counts_survive_being_paged_out():
+@pytest.mark.parametrize("limit", [None, 9])
+def test_counts_survive_being_paged_out(limit: int | None):
     server = DurableServer()
     client = server.connect()
-    declare(client)
+    declare(client, None if limit is None else {"x-delivery-limit": limit})
     for number in range(2000):
         client.publish(b"%d" % number, "q")
     got = [client.get() for _ in range(1500)]
     client.send(Basic.Nack(delivery_tag=tag_of(got[-1]), multiple=True, requeue=True))
     server.page_out("q")
     counts = [count_of(client.get(no_ack=True)) for _ in range(2000)]
-    assert counts == [1] * 1500 + [0] * 500
+    first, last = ([1] * 1500, [0] * 500) if limit else ([0] * 500, [1] * 1500)
+    assert counts == first + last
 
 
 @pytest.mark.parametrize("settle", [Basic.Ack, lambda tag: Basic.Reject(tag, requeue=False)])

@@ -67,7 +67,7 @@ def test_acknowledgements_that_are_not_written_are_noticed(monkeypatch: pytest.M
 def test_a_message_that_returns_to_the_wrong_place_is_noticed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def requeue_last(queue: Queue, message: Message, *, failed: bool = True) -> None:
+    def requeue_last(queue: Queue, message: Message, **how: bool) -> None:
         queue.enqueue(message)
 
     monkeypatch.setattr(Queue, "requeue", requeue_last)
