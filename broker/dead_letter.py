@@ -76,7 +76,7 @@ class DeadLetters:
             message.content,
             message.channel,
             message.body_bytes,
-            message.persistent,
+            properties.persistent,  # one that was paged out always seems to be
             notes=Notes(bcc=blind) if blind else None,
         )
         letter.replace_properties(properties_after(death, properties, anew=anew))

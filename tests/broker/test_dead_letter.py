@@ -445,3 +445,19 @@ def test_size_of_the_body_stays_in_the_content_header(client: FakeClient):
     reject_one(client)
     assert dead_letter(client).body == b"x" * 300_000
     assert CONTENT_HEAD.size == 12
+
+
+@pytest.mark.parametrize(("delivery_mode", "letters"), [(1, 0), (2, 1500)])
+def test_letter_of_a_paged_out_message_is_as_persistent_as_the_message(
+    delivery_mode: int, letters: int
+):
+    server = DurableServer()
+    client = server.connect()
+    client.declare("dlq", durable=True)
+    client.declare(durable=True, arguments={**TO_DLQ, "x-message-ttl": 1000})
+    for number in range(1500):
+        client.publish(b"%d" % number, "q", delivery_mode=delivery_mode)
+    server.page_out("q")
+    server.advance(1.001)
+    assert client.ready_in("dlq") == 1500
+    assert server.restarted().connect().ready_in("dlq") == letters

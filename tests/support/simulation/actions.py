@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from .queues import EXCHANGES, QUEUES
+from .queues import EXCHANGES, GRAVE_QUEUES, GRAVES, QUEUES
 
 _QUEUE_NAMES = tuple(QUEUES)
+_GRAVE_QUEUES = [_QUEUE_NAMES.index(name) for name in GRAVE_QUEUES]
 _PLAIN = "d0 d0 d0 d0 d1 d1 t0 t0 x a0 p0 p0"
-_SPECIAL = ("e0 e1 e1", "e0 e0 e2", "z0")
+_SPECIAL = ("e0 e1 e1 e1", "e0 e0 m0", "e2 r0", "m1 m2", "b0 e0 m0", "z0")
 CLIENTS = 3
 CHANNELS = 2
 
@@ -203,10 +204,12 @@ class _Scene:
         self._on_channel("delete_exchange", exchange=self._exchange())
 
     def _bind(self) -> None:
+        exchange = self._exchange()
+        is_graves = list(EXCHANGES)[exchange] == GRAVES
         self._on_existing(
             "bind",
-            exchange=self._exchange(),
-            queue=self._queue(),
+            exchange=exchange,
+            queue=self.chance.choice(_GRAVE_QUEUES) if is_graves else self._queue(),
             key=self._queue(),
             nowait=int(self.chance.random() < 0.2),
         )

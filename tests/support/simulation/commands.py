@@ -6,7 +6,7 @@ from pamqp.commands import Basic, Channel, Confirm, Exchange, Queue, Tx
 
 from .model import Model
 from .queues import EXCHANGES, traits_of
-from .things import Commit, Delivery, Expected, MChannel, MConsumer, MQueue, Refused, Sent
+from .things import Commit, Delivery, Expected, MChannel, MConsumer, MQueue, Outcome, Refused, Sent
 
 
 class Commands:
@@ -116,9 +116,11 @@ class Commands:
         if channel.mode == "tx":
             channel.tx_published.append((sent, queues, mandatory))
             return []
-        on_disk = self._model.enqueue(sent, queues)
+        put = self._model.put(sent, queues)
         if channel.mode == "confirm":
-            channel.confirms.append(self._model.batch if on_disk else 0)
+            channel.confirms.append(self._model.batch if put.on_disk else 0)
+            if put.refused:
+                channel.refused.add(len(channel.confirms))
         if mandatory and not queues:
             return [Expected(Basic.Return, {"reply_code": 312}, sent.name)]
         return []
@@ -126,18 +128,22 @@ class Commands:
     def _do_commit(self, channel: MChannel) -> list[Expected]:
         returns: list[Expected] = []
         commit = Commit(self._model.batch)
-        on_disk = False
+        on_disk = refused = False
         for sent, queues, mandatory in channel.tx_published:
             live = [queue for queue in queues if not queue.deleted]
-            on_disk |= self._model.enqueue(sent, live, commit)
+            put = self._model.put(sent, live, commit)
+            on_disk, refused = on_disk or put.on_disk, refused or put.refused
             if mandatory and not live:
                 returns.append(Expected(Basic.Return, {"reply_code": 312}, sent.name))
-        for deliveries, requeue in channel.tx_settled:
-            on_disk |= self._model.settle(deliveries.values(), requeue, commit)
+        for deliveries, outcome in channel.tx_settled:
+            on_disk |= self._model.settle(deliveries.values(), outcome, commit)
+        self._model.bury(commit)
         channel.tx_published.clear()
         channel.tx_settled.clear()
         commit.batch = self._model.batch if on_disk else 0
         self._model.commits.append(commit)
+        if refused:
+            raise Refused(406, returns)
         return [*returns, Expected(Tx.CommitOk, batch=commit.batch, may_wait=True)]
 
     def _do_rollback(self, channel: MChannel) -> list[Expected]:
@@ -186,7 +192,7 @@ class Commands:
         return [Expected(Basic.GetOk, values, entry.name)]
 
     def _do_settle(
-        self, channel: MChannel, how: str, tag: int, multiple: bool, requeue: bool
+        self, channel: MChannel, tag: int, multiple: bool, outcome: Outcome
     ) -> list[Expected]:
         if multiple and tag == 0:
             tags = list(channel.unsettled)
@@ -196,14 +202,14 @@ class Commands:
             tags = [each for each in channel.unsettled if each == tag or (multiple and each < tag)]
         deliveries = {each: channel.unsettled.pop(each) for each in tags}
         if channel.mode == "tx":
-            channel.tx_settled.append((deliveries, requeue))
+            channel.tx_settled.append((deliveries, outcome))
         else:
-            self._model.settle(deliveries.values(), requeue)
+            self._model.settle(deliveries.values(), outcome)
         return []
 
     def _do_recover(self, channel: MChannel) -> list[Expected]:
         deliveries, channel.unsettled = channel.unsettled, {}
-        self._model.settle(deliveries.values(), requeue=True)
+        self._model.settle(deliveries.values(), Outcome.REQUEUED)
         return [Expected(Basic.RecoverOk)]
 
     def _do_close(self, channel: MChannel) -> list[Expected]:

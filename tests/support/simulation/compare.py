@@ -105,7 +105,7 @@ class Comparison:
             it.may_send.discard(number)
             it.queue(number, "close-ok", {}, Channel.CloseOk())
             it.flushed = True
-            return [Expected(Channel.Close, {"reply_code": refused.code})]
+            return [*refused.before, Expected(Channel.Close, {"reply_code": refused.code})]
 
     def _check_answer(self, it: SimulatedClient, expected: Expected, got: Received) -> None:
         wrong = not isinstance(got.call, expected.kind) or any(
@@ -127,7 +127,7 @@ class Comparison:
                 case Basic.Deliver():
                     assert channel is not None
                     delivered.append((channel, each))
-                case Basic.Ack():
+                case Basic.Ack() | Basic.Nack():
                     if channel is not None:
                         self._confirm(channel, each.call)
                 case Basic.Cancel():
@@ -148,7 +148,7 @@ class Comparison:
                 return
         raise Violation(f"unexpected: {shown(got)}")
 
-    def _confirm(self, channel: MChannel, ack: Basic.Ack) -> None:
+    def _confirm(self, channel: MChannel, ack: Basic.Ack | Basic.Nack) -> None:
         tag = ack.delivery_tag
         assert tag is not None
         first = channel.confirmed + 1
@@ -157,6 +157,9 @@ class Comparison:
                 f"wrong confirm: {dict(ack)} with {channel.confirmed} of {len(channel.confirms)}"
                 " confirmed"
             )
+        wanted = set(range(first, tag + 1)) & channel.refused
+        if wanted != (set(range(first, tag + 1)) if isinstance(ack, Basic.Nack) else set()):
+            raise Violation(f"wrong confirm: {ack.name} {dict(ack)} with {wanted} refused")
         if max(channel.confirms[first - 1 : tag]) > self._stage.world.written:
             raise Violation(f"too early: confirm {tag} before its message was on disk")
         channel.confirmed = tag

@@ -1,5 +1,6 @@
 """Holding what consumers are sent, and what stays in the queues, against the model."""
 
+from collections import Counter
 from typing import TypeAlias
 
 from fake_client import Received, shown
@@ -16,17 +17,18 @@ def check_deliveries(model: Model, delivered: Observed) -> None:
     """What was delivered must be the first messages of the queues, in order; those that must not
     stay then are gone.
     """
-    names: dict[MQueue, set[str]] = {}
+    names: dict[MQueue, Counter[str]] = {}
     for channel, got in delivered:
         queue = _consumer(channel, got).queue
-        names.setdefault(queue, set()).add(name_of(got))
+        names.setdefault(queue, Counter())[name_of(got)] += 1
     due, expired = _come_to_rest(model, names)
     last: dict[MConsumer, Entry] = {}
     for channel, got in delivered:
         consumer = _consumer(channel, got)
-        entry = due[consumer.queue].pop(name_of(got), None)
-        if entry is None:
+        same = due[consumer.queue].get(name_of(got))
+        if not same:
             raise Violation(f"order: {name_of(got)} of {consumer.queue.name}, not its turn")
+        entry = same.pop(0)
         if consumer in last and entry < last[consumer]:
             raise Violation(f"order: {name_of(got)} of {consumer.queue.name} too late")
         last[consumer] = entry
@@ -46,23 +48,34 @@ def _consumer(channel: MChannel, got: Received) -> MConsumer:
 
 
 def _come_to_rest(
-    model: Model, names: dict[MQueue, set[str]]
-) -> tuple[dict[MQueue, dict[str, Entry]], list[tuple[MQueue, Entry]]]:
+    model: Model, names: dict[MQueue, Counter[str]]
+) -> tuple[dict[MQueue, dict[str, list[Entry]]], list[tuple[MQueue, Entry]]]:
     """Take those that were delivered from the heads of the queues, and be done with those that must
-    not stay, until nothing happens any more. Returns the former, and those that expired.
+    not stay, until nothing happens any more. Returns the former by name, and those that expired.
     """
-    due: dict[MQueue, dict[str, Entry]] = {queue: {} for queue in names}
+    due: dict[MQueue, dict[str, list[Entry]]] = {queue: {} for queue in names}
     expired: list[tuple[MQueue, Entry]] = []
-    for queue in model.queues.values():
-        delivered = names.get(queue, ())
-        for entry in queue.ready:
-            if entry.name in delivered and is_too_late(entry, model.now_ms):
-                raise Violation(f"expired: {entry.name} delivered from {queue.name} too late")
-        while delivered and (entry := model.offer(queue)) and entry.name in delivered:
-            queue.ready.remove(entry)
-            due[queue][entry.name] = entry
-        expired += [(queue, entry) for entry in model.tidy(queue)]
-    return due, expired
+    model.bury()
+    while True:
+        for queue in model.queues.values():
+            if queue in names:
+                for entry in _take(model, queue, names[queue]):
+                    due[queue].setdefault(entry.name, []).append(entry)
+            expired += [(queue, entry) for entry in model.tidy(queue)]
+        if not model.bury():
+            return due, expired
+
+
+def _take(model: Model, queue: MQueue, delivered: Counter[str]) -> list[Entry]:
+    for entry in queue.ready:
+        if delivered[entry.name] and is_too_late(entry, model.now_ms):
+            raise Violation(f"expired: {entry.name} delivered from {queue.name} too late")
+    taken: list[Entry] = []
+    while (entry := model.offer(queue)) and delivered[entry.name]:
+        delivered[entry.name] -= 1
+        queue.ready.remove(entry)
+        taken.append(entry)
+    return taken
 
 
 def _check_one(channel: MChannel, got: Received, consumer: MConsumer, entry: Entry) -> None:

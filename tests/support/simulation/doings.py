@@ -9,7 +9,7 @@ from fake_client import message
 from .conversation import Conversation
 from .queues import EXCHANGES, QUEUES, traits_of
 from .stage import Stage
-from .things import MChannel, Sent
+from .things import MChannel, Outcome, Sent
 from .world import FRAME_MAX, body_of
 
 _QUEUE_NAMES = tuple(QUEUES)
@@ -45,18 +45,24 @@ class Doings:
         commands on it.
 
         Such a queue delivers in the middle of a turn before it is looked into, which no client can
-        see from outside. It is left to the unit tests.
+        see from outside. It is left to the unit tests. So are consumers of those that refuse
+        messages, for every publish looks into them.
         """
         if not traits_of(name).is_special:
             return False
         known = self._stage.model.queues.get(name)
         if known is not None and known.consumers:
             return True
-        return any(
-            command.name in ("consume", *others) and command.options.get("queue") == name
-            for it in self._stage.clients.values()
+        return bool({"consume", *others} & {each for _, each in self._coming(name)})
+
+    def _coming(self, name: str) -> set[tuple[int, str]]:
+        """The commands on a queue that are still to be carried out, and whose they are."""
+        return {
+            (client, command.name)
+            for client, it in self._stage.clients.items()
             for command in (*it.outbox, *it.pending)
-        )
+            if command.options.get("queue") == name
+        }
 
     def _with(self, what: str, client: int, channel: int) -> tuple[int, MChannel] | None:
         """A channel that has something unsettled, or consumers: this one, else the first."""
@@ -186,7 +192,7 @@ class Doings:
             number = self._next_body()
             body = body_of(number, size)
             sent = Sent(
-                str(number),
+                number,
                 key,
                 len(body),
                 bool(persistent == 1 or (persistent == 2 and nth % 2)),
@@ -234,14 +240,15 @@ class Doings:
         tags = list(known.unsettled)
         tag = 0 if multiple == 2 and how != 2 else tags[pick % len(tags)]
         several = bool(multiple) and how != 2
+        outcome = Outcome.REQUEUED if requeue else Outcome.REJECTED
         match how:
             case 0:
-                call, again = Basic.Ack(tag, several), False
+                call, outcome = Basic.Ack(tag, several), Outcome.ACKNOWLEDGED
             case 1:
-                call, again = Basic.Nack(tag, several, bool(requeue)), bool(requeue)
+                call = Basic.Nack(tag, several, bool(requeue))
             case _:
-                call, again = Basic.Reject(tag, bool(requeue)), bool(requeue)
-        options = {"how": "ack", "tag": tag, "multiple": several, "requeue": again}
+                call = Basic.Reject(tag, bool(requeue))
+        options = {"tag": tag, "multiple": several, "outcome": outcome}
         self._send(client, known.number, more, "settle", options, *[call] * (1 + twice))
 
     def get(
@@ -261,7 +268,10 @@ class Doings:
         if not blind:
             self._need_queue(client, channel, queue)
         name, tag = self._queue_name(client, queue), f"c{self._next_tag()}"
-        if self._would_meet(name, "get", "purge", "delete_queue"):
+        if traits_of(name).refuses or self._would_meet(name, "get", "purge", "delete_queue"):
+            return
+        declares = [other for other, what in self._coming(name) if what == "declare_queue"]
+        if traits_of(name).is_special and any(other != client for other in declares):
             return
         options = {"queue": name, "tag": tag, "no_ack": bool(no_ack)}
         consume = Basic.Consume(queue=name, consumer_tag=tag, no_ack=bool(no_ack))

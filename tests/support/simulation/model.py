@@ -7,8 +7,9 @@ from bisect import insort
 from collections.abc import Callable, Iterable
 from itertools import count
 
-from . import expiry
-from .queues import EXCHANGES
+from . import expiry, limits
+from .dead_letters import Burial, Reason, letter_of, may_enter
+from .queues import EXCHANGES, REJECT_PUBLISH_DLX
 from .things import (
     BindingKey,
     Commit,
@@ -18,6 +19,8 @@ from .things import (
     MClient,
     MConsumer,
     MQueue,
+    Outcome,
+    Put,
     Refused,
     Sent,
 )
@@ -37,6 +40,8 @@ class Model:
         self.facts: dict[tuple[str, ...], list[tuple[int, bool]]] = {}
         """Of what is durable, beside queues: since which batch it was there, or not."""
         self.commits: list[Commit] = []
+        self.burials: list[Burial] = []
+        self._dying: list[Burial] = []
         self.cancels: list[tuple[MChannel, str]] = []
         """Consumers whose clients must be told that their queue is gone."""
         self.next_place = count(1).__next__
@@ -123,40 +128,47 @@ class Model:
 
     # --- messages -----------------------------------------------------------------------------
 
-    def enqueue(
-        self, sent: Sent, queues: Iterable[MQueue], commit: Commit | None = None
-    ) -> bool:  # fmt: skip
-        """Whether the disk is to have it."""
-        on_disk = False
+    def put(self, sent: Sent, queues: Iterable[MQueue], commit: Commit | None = None) -> Put:
+        """A message comes to its queues, one of which may refuse it."""
+        queues = list(queues)
+        taking = [queue for queue in queues if limits.has_room(queue, sent)]
         for queue in queues:
-            entry = Entry(
-                sent,
-                self.next_place(),
-                self.batch,
-                min(sent.priority, queue.traits.max_priority),
-                expiry.expires_ms(queue.traits, sent, self.now_ms),
-                published_by=commit,
-            )
-            insort(queue.ready, entry)
-            if sent.persistent and queue.durable:
-                on_disk = True
-                queue.stored.append(entry)
-                if commit is not None:
-                    commit.published.append((queue, entry))
-        return on_disk
+            if queue not in taking and queue.traits.overflow == REJECT_PUBLISH_DLX:
+                self._dying.append(Burial(queue, sent, Reason.MAXLEN, None))
+        entries = [(queue, self._enqueue(queue, sent, commit)) for queue in taking]
+        on_disk = sent.persistent and any(queue.durable for queue in taking)
+        return Put(entries, on_disk, len(taking) < len(queues))
+
+    def _enqueue(self, queue: MQueue, sent: Sent, commit: Commit | None) -> Entry:
+        entry = Entry(
+            sent,
+            self.next_place(),
+            self.batch,
+            min(sent.priority, queue.traits.max_priority),
+            expiry.expires_ms(queue.traits, sent, self.now_ms),
+            published_by=commit,
+        )
+        insort(queue.ready, entry)
+        if sent.persistent and queue.durable:
+            queue.stored.append(entry)
+            if commit is not None:
+                commit.published.append((queue, entry))
+        return entry
 
     def settle(
-        self, deliveries: Iterable[Delivery], requeue: bool, commit: Commit | None = None
+        self, deliveries: Iterable[Delivery], outcome: Outcome, commit: Commit | None = None
     ) -> bool:
+        """Whether the disk is to know."""
         on_disk = False
         for delivery in deliveries:
             entry, queue = delivery.entry, delivery.queue
-            if requeue and not queue.deleted:
+            if outcome is Outcome.REQUEUED and not queue.deleted:
                 entry.redelivered = True
                 insort(queue.ready, entry)
+                self._trim(queue)
             elif entry.settled_in is None:
-                entry.settled_in = self.batch
                 entry.settled_by = commit
+                self._be_done(queue, entry, outcome)
                 if entry.sent.persistent and queue.durable and not queue.deleted:
                     on_disk = True
                     if commit is not None:
@@ -166,10 +178,16 @@ class Model:
                 delivery.consumer.channel.consumed -= 1
         return on_disk
 
+    def _be_done(self, queue: MQueue, entry: Entry, outcome: Outcome) -> None:
+        if outcome is Outcome.REJECTED:
+            self._die(queue, entry, Reason.REJECTED)
+        else:
+            entry.settled_in = self.batch
+
     def offer(self, queue: MQueue) -> Entry | None:
         """The message that a consumer gets next."""
         while queue.ready and expiry.is_too_late(queue.ready[0], self.now_ms):
-            self._die(queue.ready.pop(0))
+            self._die(queue, queue.ready.pop(0), Reason.EXPIRED)
         return queue.ready[0] if queue.ready else None
 
     def tidy(self, queue: MQueue) -> list[Entry]:
@@ -177,11 +195,32 @@ class Model:
         expired: list[Entry] = []
         while queue.ready and expiry.is_over(queue.ready[0], self.now_ms):
             expired.append(queue.ready.pop(0))
-            self._die(expired[-1])
+            self._die(queue, expired[-1], Reason.EXPIRED)
+        self._trim(queue)
         return expired
 
-    def _die(self, entry: Entry) -> None:
+    def _trim(self, queue: MQueue) -> None:
+        while not queue.traits.refuses and limits.are_passed(queue):
+            self._die(queue, queue.ready.pop(0), Reason.MAXLEN)
+
+    def _die(self, queue: MQueue, entry: Entry, reason: Reason) -> None:
         entry.settled_in = self.batch
+        if queue.traits.dead_letter_exchange is not None and not queue.deleted:
+            self._dying.append(Burial(queue, entry.sent, reason, entry))
+
+    def bury(self, commit: Commit | None = None) -> bool:
+        """Publish dead letters of what has died; False if nothing has."""
+        some = bool(self._dying)
+        while self._dying:
+            burial = self._dying.pop(0)
+            letter, exchange = letter_of(burial), burial.queue.traits.dead_letter_exchange
+            queues = []
+            if exchange == "" or exchange in self.exchanges:
+                queues = self.route(exchange, letter.key)
+            queues = [queue for queue in queues if may_enter(letter, queue, burial.reason)]
+            burial.letters = self.put(letter, queues, commit).entries
+            self.burials.append(burial)
+        return some
 
     def drop_unused_queues(self) -> None:
         """Delete the queues that nobody has used for too long."""
@@ -205,7 +244,7 @@ class Model:
         for consumer in list(channel.consumers.values()):
             self.cancel(consumer)
         self.rollback(channel)
-        self.settle(channel.unsettled.values(), requeue=True)
+        self.settle(channel.unsettled.values(), Outcome.REQUEUED)
         channel.unsettled.clear()
         channel.mode = ""
 

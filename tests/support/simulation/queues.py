@@ -7,7 +7,7 @@ when they come at the same time, is nothing that anybody may rely on.
 from dataclasses import dataclass
 from typing import Any
 
-DROP_HEAD = "drop-head"
+DROP_HEAD, REJECT_PUBLISH, REJECT_PUBLISH_DLX = "drop-head", "reject-publish", "reject-publish-dlx"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,8 @@ class Traits:
     @property
     def is_special(self) -> bool:
         """Whether its messages are looked at one by one."""
-        return self.takes_expirations or bool(self.arguments)
+        limited = self.max_length is not None or self.max_bytes is not None
+        return self.takes_expirations or self.ttl_ms is not None or limited or self.max_priority > 0
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -56,6 +57,17 @@ class Traits:
         return {name: value for name, value in chosen.items() if value is not None}
 
 
+GRAVES = "graves"
+"""An exchange for the dead letters of one queue, and all else that is published to it."""
+
+GRAVE_QUEUES = ("t0", "a0", "x", "p0", "e1")
+"""Those that may be bound to it."""
+
+
+def _to_queue(name: str) -> dict[str, Any]:
+    return {"dead_letter_exchange": "", "dead_letter_key": name}
+
+
 QUEUES: dict[str, Traits] = {
     "d0": Traits(),
     "d1": Traits(),
@@ -63,9 +75,14 @@ QUEUES: dict[str, Traits] = {
     "a0": Traits(auto_delete=True),
     "x": Traits(durable=False, exclusive=True),
     "p0": Traits(max_priority=3),
-    "e0": Traits(ttl_ms=100, takes_expirations=True),
-    "e1": Traits(takes_expirations=True),
-    "e2": Traits(ttl_ms=0),
+    "e0": Traits(ttl_ms=100, takes_expirations=True, **_to_queue("m0")),
+    "e1": Traits(takes_expirations=True, dead_letter_exchange=GRAVES),
+    "e2": Traits(ttl_ms=0, **_to_queue("r0")),
+    "r0": Traits(**_to_queue("e2")),
+    "m0": Traits(max_length=3, **_to_queue("d1")),
+    "m1": Traits(max_length=3, overflow=REJECT_PUBLISH),
+    "m2": Traits(max_bytes=700, overflow=REJECT_PUBLISH_DLX, **_to_queue("d0")),
+    "b0": Traits(max_bytes=700, **_to_queue("e0")),
     "z0": Traits(expires_ms=200),
 }
 """`x` stands for each client's own exclusive queue."""
@@ -81,6 +98,7 @@ EXCHANGES = {
     "fanout": ("fanout", True, False),
     "fleeting": ("direct", False, False),
     "vanishing": ("direct", True, True),
+    GRAVES: ("direct", True, False),
 }
 """Name to type, durable, auto-delete."""
 

@@ -5,10 +5,12 @@ may be; of what was in no batch, nothing can be.
 """
 
 from bisect import insort
+from dataclasses import replace
 
+from .dead_letters import Burial
 from .model import Model
-from .queues import EXCHANGES, traits_of
-from .things import Entry, MQueue, Violation
+from .queues import EXCHANGES
+from .things import Commit, Entry, MQueue, Violation
 from .world import World
 
 
@@ -26,49 +28,74 @@ class _Disk:
         return batch is None or batch > self.taken
 
 
-def check_crash(model: Model, world: World, written: int, taken: int) -> None:
+class Aftermath:
+    """What a broker holds that has been started again: which of the model's queues and entries."""
+
+    def __init__(self, model: Model, world: World, disk: _Disk):
+        self.disk = disk
+        self.entries: dict[MQueue, list[Entry]] = {}
+        numbers = {queue.number: name for name, queue in world.queues.items()}
+        contents = world.names()
+        for queue in model.incarnations:
+            if queue.durable and numbers.get(queue.number) == queue.name:
+                self.entries[queue] = _found(queue, contents[queue.name], disk)
+        known = {queue.number for queue in self.entries}
+        for number, name in numbers.items():
+            if number not in known:
+                raise Violation(f"risen: queue {name} with number {number}")
+
+    def has(self, queue: MQueue, entry: Entry) -> bool:
+        """Whether it is in its queue."""
+        return entry in self.entries[queue]
+
+
+def _found(queue: MQueue, names: list[str], disk: _Disk) -> list[Entry]:
+    """The entries that have these names. A dead letter may be there twice, if a crash has left the
+    message that it came from: then those are meant that have to be there.
+    """
+    found: list[Entry] = []
+    for name in names:
+        same = [entry for entry in queue.stored if entry.name == name and entry not in found]
+        if not same:
+            raise Violation(f"risen: message {name} in {queue.name}, where it does not belong")
+        found.append(min(same, key=lambda entry: _doubt(entry, disk)))
+    if sorted(found, key=lambda entry: entry.place) != found:
+        raise Violation(f"order: {queue.name} has {names}")
+    return found
+
+
+def _doubt(entry: Entry, disk: _Disk) -> int:
+    if disk.has(entry.settled_in) or disk.lacks(entry.published_in):
+        return 2
+    return 0 if disk.has(entry.published_in) and disk.lacks(entry.settled_in) else 1
+
+
+def check_crash(model: Model, world: World, written: int, taken: int) -> Aftermath:
     """Compare what a crash has left with what the model knows to be on disk."""
     disk = _Disk(written, taken)
-    contents = world.names()
-    by_number = {queue.number: name for name, queue in world.queues.items()}
+    after = Aftermath(model, world, disk)
     for queue in model.incarnations:
         if queue.durable:
-            _check_queue(queue, disk, by_number, contents)
-    _check_nothing_else(model, world, contents)
+            _check_queue(queue, after)
     _check_facts(model, world, disk)
     for commit in model.commits:
-        _check_commit(commit.published, commit.settled, disk, by_number, contents)
+        _check_commit(commit, after)
+    for burial in model.burials:
+        _check_burial(burial, after)
+    return after
 
 
-def _check_queue(
-    queue: MQueue, disk: _Disk, by_number: dict[int, str], contents: dict[str, list[str]]
-) -> None:
-    there = by_number.get(queue.number) == queue.name
-    if not there:
+def _check_queue(queue: MQueue, after: Aftermath) -> None:
+    disk = after.disk
+    if queue not in after.entries:
         if disk.has(queue.defined_in) and disk.lacks(queue.deleted_in):
             raise Violation(f"lost: queue {queue.name}")
         return
     if disk.has(queue.deleted_in) or disk.lacks(queue.defined_in):
         raise Violation(f"risen: queue {queue.name}")
-    _check_order(queue, contents[queue.name])
-    _check_messages(queue, disk, set(contents[queue.name]))
-
-
-def _check_order(queue: MQueue, found: list[str]) -> None:
-    places = {entry.name: entry.place for entry in queue.stored}
-    for name in found:
-        if name not in places:
-            raise Violation(f"risen: message {name} in {queue.name}, where it does not belong")
-    if len(set(found)) != len(found):
-        raise Violation(f"duplicate: {queue.name} has {found}")
-    if sorted(found, key=places.__getitem__) != found:
-        raise Violation(f"order: {queue.name} has {found}")
-
-
-def _check_messages(queue: MQueue, disk: _Disk, survivors: set[str]) -> None:
     lost: Entry | None = None
     for entry in queue.stored:
-        if entry.name in survivors:
+        if after.has(queue, entry):
             if disk.has(entry.settled_in) or disk.lacks(entry.published_in):
                 raise Violation(f"risen: message {entry.name} in {queue.name}")
             if lost is not None:
@@ -77,13 +104,6 @@ def _check_messages(queue: MQueue, disk: _Disk, survivors: set[str]) -> None:
             if disk.has(entry.published_in):
                 raise Violation(f"lost: message {entry.name} in {queue.name}")
             lost = entry
-
-
-def _check_nothing_else(model: Model, world: World, contents: dict[str, list[str]]) -> None:
-    numbers = {queue.number for queue in model.incarnations if queue.durable}
-    for name, queue in world.queues.items():
-        if queue.number not in numbers:
-            raise Violation(f"risen: queue {name} with number {queue.number}")
 
 
 def _check_facts(model: Model, world: World, disk: _Disk) -> None:
@@ -113,26 +133,21 @@ def _there(world: World) -> set[tuple[str, ...]]:
     return found
 
 
-def _check_commit(
-    published: list[tuple[MQueue, Entry]],
-    settled: list[tuple[MQueue, Entry]],
-    disk: _Disk,
-    by_number: dict[int, str],
-    contents: dict[str, list[str]],
-) -> None:
+def _check_commit(commit: Commit, after: Aftermath) -> None:
+    disk = after.disk
     done: list[str] = []
     undone: list[str] = []
-    for queue, entry in published:
-        if by_number.get(queue.number) != queue.name:
+    for queue, entry in commit.published:
+        if queue not in after.entries:
             continue
-        if entry.name in contents[queue.name]:
+        if after.has(queue, entry):
             done.append(f"{entry.name} is in {queue.name}")
         elif disk.lacks(entry.settled_in) and disk.lacks(queue.deleted_in):
             undone.append(f"{entry.name} is not in {queue.name}")
-    for queue, entry in settled:
-        if by_number.get(queue.number) != queue.name:
+    for queue, entry in commit.settled:
+        if queue not in after.entries:
             continue
-        if entry.name in contents[queue.name]:
+        if after.has(queue, entry):
             undone.append(f"{entry.name} is still in {queue.name}")
         elif disk.has(entry.published_in):
             done.append(f"{entry.name} is settled in {queue.name}")
@@ -140,7 +155,20 @@ def _check_commit(
         raise Violation(f"half a transaction: {done[0]}, but {undone[0]}")
 
 
-def check_restart(model: Model, world: World) -> None:
+def _check_burial(burial: Burial, after: Aftermath) -> None:
+    """The message or all of its dead letters must be there."""
+    queue, entry = burial.queue, burial.entry
+    if entry is None or not (entry.sent.persistent and queue in after.entries):
+        return
+    if after.has(queue, entry) or not after.disk.has(entry.published_in):
+        return
+    for target, letter in burial.letters:
+        gone = target not in after.entries or not after.disk.lacks(letter.settled_in)
+        if not gone and not after.has(target, letter):
+            raise Violation(f"lost: {entry.name} between {queue.name} and {target.name}")
+
+
+def check_restart(model: Model, world: World) -> Aftermath:
     """After a clean stop everything durable must be there, and nothing else."""
     contents = world.names()
     wanted = {
@@ -153,27 +181,28 @@ def check_restart(model: Model, world: World) -> None:
     facts = {key for key, history in model.facts.items() if history[-1][1]}
     if _there(world) != facts:
         raise Violation(f"restart: there are {_there(world)}, not {facts}")
+    return Aftermath(model, world, _Disk(model.batch, model.batch))
 
 
-def start_over(model: Model, world: World, *, redelivered: bool) -> Model:
+def start_over(model: Model, world: World, after: Aftermath, *, redelivered: bool) -> Model:
     """A model of what a started broker holds, all of it on disk. `redelivered` flags everything;
     else messages keep the flags that they had.
     """
     fresh = Model()
     fresh.next_place = model.next_place
     fresh.now_ms = world.now_ms
-    before = {
-        (queue.number, entry.name): entry for queue in model.incarnations for entry in queue.stored
-    }
-    for queue_name, names in world.names().items():
-        number = world.queues[queue_name].number
-        queue = MQueue(queue_name, number, traits_of(queue_name), None, 0, world.now_ms)
-        fresh.queues[queue_name] = queue
+    for old_queue, entries in after.entries.items():
+        queue = replace(
+            old_queue, defined_in=0, deleted_in=None, used_ms=world.now_ms, ready=[], stored=[],
+            consumers=[],
+        )  # fmt: skip
+        fresh.queues[queue.name] = queue
         fresh.incarnations.append(queue)
-        for name in names:
-            old = before[number, name]
-            entry = Entry(old.sent, fresh.next_place(), 0, old.priority, old.expires_ms)
-            entry.redelivered = redelivered or old.redelivered
+        for old in entries:
+            entry = replace(
+                old, place=fresh.next_place(), published_in=0, settled_in=None, published_by=None,
+                settled_by=None, redelivered=redelivered or old.redelivered,
+            )  # fmt: skip
             queue.stored.append(entry)
             insort(queue.ready, entry)
     for key in sorted(_there(world)):

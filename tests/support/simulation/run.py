@@ -151,8 +151,9 @@ class Run:
         self._stage.clients.clear()
         self._stage.waiting.clear()
         self._comparison.complain()
-        check_crash(self._stage.model, self.world, written, taken)
-        self._stage.use(start_over(self._stage.model, self.world, redelivered=True))
+        model = self._stage.model
+        after = check_crash(model, self.world, written, taken)
+        self._stage.use(start_over(model, self.world, after, redelivered=True))
         self._first_turn()
 
     def restart(self) -> None:
@@ -163,8 +164,9 @@ class Run:
         self.world.stop()
         self.world.start()
         self._comparison.complain()
-        check_restart(self._stage.model, self.world)
-        self._stage.use(start_over(self._stage.model, self.world, redelivered=False))
+        model = self._stage.model
+        after = check_restart(model, self.world)
+        self._stage.use(start_over(model, self.world, after, redelivered=False))
         self._first_turn()
 
     def _first_turn(self) -> None:

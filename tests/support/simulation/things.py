@@ -4,8 +4,10 @@ About the disk they know one thing: the number of the batch that holds a change;
 the start, None never happened.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from enum import Enum, auto
+from typing import Any, TypeAlias
 
 from .queues import Traits
 
@@ -23,19 +25,33 @@ class Commit:
     settled: "list[tuple[MQueue, Entry]]" = field(default_factory=list)
 
 
+Death: TypeAlias = tuple[str, str, int]
+"""Of a message: in which queue, why, and how often."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A message as it was published, by a client or as a dead letter. `name` is what it is told
-    from all others by.
-    """
+    """A message as it was published, by a client or as a dead letter."""
 
-    name: str
+    number: int
     key: str
     size: int
     persistent: bool
     priority: int
     ttl_ms: int | None = None
     """How long it may wait by its own `expiration`."""
+    deaths: tuple[Death, ...] = ()
+    """The latest first."""
+
+    @property
+    def name(self) -> str:
+        """What it is told from all others by."""
+        return named(self.number, self.deaths)
+
+
+def named(number: int, deaths: Iterable[Death]) -> str:
+    """The name of a message with that number that has died like that."""
+    return ", ".join([str(number), *(f"{why} in {queue} {n}x" for queue, why, n in deaths)])
 
 
 @dataclass(slots=True, eq=False)
@@ -86,6 +102,15 @@ class MQueue:
         return self.traits.durable
 
 
+@dataclass(slots=True)
+class Put:
+    """What has become of a message that came to its queues."""
+
+    entries: list[tuple[MQueue, Entry]]
+    on_disk: bool
+    refused: bool
+
+
 @dataclass(slots=True, eq=False)
 class MConsumer:
     tag: str
@@ -102,6 +127,14 @@ class MConsumer:
         return (not self.prefetch or self.unsettled < self.prefetch) and (
             not channel.limit or channel.consumed < channel.limit
         )
+
+
+class Outcome(Enum):
+    """What a client says of a delivery."""
+
+    ACKNOWLEDGED = auto()
+    REQUEUED = auto()
+    REJECTED = auto()
 
 
 @dataclass(slots=True, eq=False)
@@ -126,9 +159,11 @@ class MChannel:
     consumers: dict[str, MConsumer] = field(default_factory=dict)
     confirms: list[int] = field(default_factory=list)
     """For each publish the batch that must be on disk before its confirm, 0 for none."""
+    refused: set[int] = field(default_factory=set)
+    """The publishes that are to be nacked, counted from 1."""
     confirmed: int = 0
     tx_published: list[tuple[Sent, list[MQueue], bool]] = field(default_factory=list)
-    tx_settled: list[tuple[dict[int, Delivery], bool]] = field(default_factory=list)
+    tx_settled: list[tuple[dict[int, Delivery], Outcome]] = field(default_factory=list)
 
 
 @dataclass(slots=True, eq=False)
@@ -151,11 +186,12 @@ class Expected:
 
 
 class Refused(Exception):
-    """The command closes its channel."""
+    """The command closes its channel; the client must get other things `before`."""
 
-    def __init__(self, code: int):
+    def __init__(self, code: int, before: Iterable[Expected] = ()):
         super().__init__(code)
         self.code = code
+        self.before = list(before)
 
 
 BindingKey = tuple[str, str, str]

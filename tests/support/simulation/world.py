@@ -29,7 +29,7 @@ from leveret.storage.opening import Recovered, open_journal
 from leveret.storage.settings import Settings
 from memory_disk import MemoryDisk
 
-from .things import Violation
+from .things import Death, Violation, named
 
 ROOMY_BYTES = 1 << 40
 FRAME_MAX = 4096
@@ -247,8 +247,22 @@ class World(FakeServer):
 
 
 def name_of(message: Received | Message) -> str:
-    """What a message is told from all others by: the number that its body begins with."""
-    return str(_number_of(message))
+    """What a message is told from all others by: the number that its body begins with, and what it
+    has died of.
+    """
+    return named(_number_of(message), _deaths_of(message))
+
+
+def _deaths_of(message: Received | Message) -> list[Death]:
+    if isinstance(message, Received):
+        told = (message.headers or {}).get("x-death", ())
+        return [(each["queue"], each["reason"], each["count"]) for each in told]
+    field = message.properties.headers().get("x-death")
+    if field is None:
+        return []
+    items: Any = field.value
+    tables = [item.value for item in items]
+    return [(t["queue"].text, t["reason"].text, t["count"].integer) for t in tables]
 
 
 def _number_of(message: Received | Message) -> int:
