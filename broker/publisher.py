@@ -388,7 +388,9 @@ class Publisher:
         """
         keys = [route.routing_key]
         if asked == SPECIAL:
-            keys += apply_special_properties(self._channel, message)
+            copies = apply_special_properties(self._channel, message)
+            self._check_copies(route.exchange, copies)
+            keys += copies
         queues = route.queues
         if route.per_message or len(keys) > 1:
             queues = tuple(self._vhost.route(route.exchange, keys, message) or ())
@@ -398,6 +400,13 @@ class Publisher:
             self.transaction.publish(message, queues, route.mandatory)
             return True
         return self.deliver(message, queues, route.mandatory)
+
+    def _check_copies(self, exchange: "Exchange", keys: list[str]) -> None:
+        """Ask for topic permissions for the keys of CC and BCC, as RabbitMQ does from 4.0 on."""
+        connection = self._channel.connection
+        if exchange.type == "topic" and connection.broker.rules.topic_permissions_cover_copies:
+            for key in keys:
+                connection.permissions.check_topic(Right.WRITE, exchange.name, key)
 
     def deliver(self, message: Message, queues: tuple[Queue, ...], mandatory: bool) -> bool:
         """Enqueue a message, or return it to the client if that was asked for and it leads to no

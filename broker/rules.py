@@ -51,6 +51,10 @@ class Rules:
     """Whether classic queues may have the argument x-queue-leader-locator."""
     passive_declare_needs_permission: bool
     """Whether a passive declare needs any one of configure, write and read."""
+    topic_permissions_cover_copies: bool
+    """Whether a topic permission must allow the keys of CC and BCC, too, and not only the routing
+    key that a message is published with.
+    """
     returns_direct_replies: bool
     """Whether a mandatory direct reply comes back as unroutable although it was delivered."""
     brief_stream_texts: bool
@@ -88,6 +92,7 @@ _3_13 = Rules(
     classic_ack_timeout=True,
     classic_leader_locator=False,
     passive_declare_needs_permission=False,
+    topic_permissions_cover_copies=False,
     returns_direct_replies=True,
     brief_stream_texts=False,
     mirrored_queues=True,
@@ -103,6 +108,7 @@ _4_0 = replace(
     classic_leader_locator=True,
     delivery_limit=20,
     gets_tell_zero=False,
+    topic_permissions_cover_copies=True,  # since 4.0.9
     brief_stream_texts=True,
     mirrored_queues=False,
     unlimited_deliveries=True,

@@ -7,6 +7,7 @@ from pamqp.commands import Basic, Exchange, Queue
 from pamqp.commands import Connection as Method
 
 from fake_client import FakeClient, FakeServer, encoded, start_ok
+from leveret.broker.administration import Administration
 from leveret.broker.configuration import (
     GUEST,
     Configuration,
@@ -17,6 +18,7 @@ from leveret.broker.configuration import (
     User,
     parse,
 )
+from leveret.broker.permissions import TopicPatterns
 from leveret.broker.rules import RULES, EmulatedVersion
 
 VERSIONS = get_args(EmulatedVersion)
@@ -250,3 +252,24 @@ def test_one_broker_can_differ_from_another_of_the_same_process() -> None:
         client.feed(encoded(Exchange.Declare(exchange="x", exchange_type="x-odd")))
     old.expect(Method.Close, 0)
     assert new.received()[0].channel == 1
+
+
+@pytest.mark.parametrize("header", ["CC", "BCC"])
+def test_keys_of_cc_and_bcc_need_topic_permissions_from_4_0_on(
+    version: EmulatedVersion, server: FakeServer, header: str
+) -> None:
+    administration = Administration(server.broker)
+    administration.set_topic_permissions("guest", "/", {"amq.topic": TopicPatterns("^a", "")})
+    client = server.connect()
+    client.publish(b"m", "a", exchange="amq.direct", headers={header: ["b"]})
+    client.publish(b"m", "a", exchange="amq.topic", headers={header: ["a.b"]})
+    client.publish(b"m", "a", exchange="amq.topic", headers={header: ["a", "b"]})
+    if version == "3.13":
+        assert not client.received()
+    else:
+        client.expect_channel_closed(
+            403,
+            "ACCESS_REFUSED - access to topic 'b' in exchange 'amq.topic' in vhost '/'"
+            " refused for user 'guest'",
+            PUBLISH,
+        )
