@@ -92,6 +92,10 @@ class UnexpectedFrame(HardError):
     code, name = 505, "UNEXPECTED_FRAME"
 
 
+class ResourceError(HardError):
+    code, name = 506, "RESOURCE_ERROR"
+
+
 class NotAllowed(HardError):
     code, name = 530, "NOT_ALLOWED"
 

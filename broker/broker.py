@@ -32,6 +32,7 @@ from .global_parameters import CLUSTER_NAME, GlobalParameters
 from .handshake import greeting
 from .intake import Intake
 from .log import fields
+from .logins import Logins
 from .memory import MemoryBudget
 from .passwords import SHA256, hashed
 from .permissions import Patterns
@@ -92,6 +93,7 @@ class Broker:
         )
         self.password_key = unique_name().encode()
         """With this passwords are remembered, see `User.accepts`."""
+        self.logins = Logins()
         self._random_below = random_below
         self.vhosts: dict[str, VirtualHost] = {}
         self.users: dict[str, User] = {}

@@ -42,7 +42,7 @@ from .timers import Timer
 if TYPE_CHECKING:
     from .broker import Broker
     from .consumer import Consumer
-    from .handshake import Verification
+    from .logins import Verification
     from .permissions import Permissions
     from .users import User
     from .vhost import VirtualHost
@@ -56,6 +56,7 @@ CLOSE_TIMEOUT_S = 30.0
 connection.close-ok.
 """
 
+_HANDSHAKE_LATE = "the handshake took too long"
 _OVER = (State.CLOSING, State.LEAVING, State.CLOSED)
 
 
@@ -110,8 +111,9 @@ class Connection:
         self.closing_channels: dict[int, ClosingChannel] = {}
         """Channels that leveret has closed and the client has not confirmed yet."""
         self._deadline: Timer = self._within(
-            broker.configuration.connection.handshake_timeout_s, "the handshake took too long"
+            broker.configuration.connection.handshake_timeout_s, _HANDSHAKE_LATE
         )
+        self._time_left_s = 0.0
         broker.connections.add(self)
         log.debug("accepted", extra=fields(connection=name))
 
@@ -198,11 +200,22 @@ class Connection:
             self.heartbeats.heard = True
         self.receiver.receive(self, data)
 
+    def await_check(self, verification: "Verification") -> None:
+        """Wait for a password's check, in which time the client can't be late. Raises
+        ResourceError.
+        """
+        self.broker.logins.begin()
+        self.verification = verification
+        self._time_left_s = self._deadline.due - self.broker.timers.now
+        self._deadline.cancel()
+
     def verified(self, accepted: bool) -> None:
-        """Go on after the password of `verification` has been checked."""
+        """Go on after the password of `verification` has been checked, unless this is over."""
         verification, self.verification = self.verification, None
-        assert verification is not None
-        self.receiver.verified(self, verification, accepted)
+        if verification is not None:
+            self.broker.logins.end()
+            self._deadline = self._within(self._time_left_s, _HANDSHAKE_LATE)
+            self.receiver.verified(self, verification, accepted)
 
     def fail(self, error: Exception) -> None:
         """Turn an error in handling a frame into what the client gets to know of it."""
@@ -387,6 +400,9 @@ class Connection:
         self.receiver.end()
         self.broker.connections.discard(self)
         self._deadline.cancel()
+        if self.verification is not None:
+            self.verification = None
+            self.broker.logins.end()
         self.spent(0)
 
     def _release(self) -> None:

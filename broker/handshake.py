@@ -8,9 +8,9 @@ guessing.
 import platform
 from collections.abc import Callable
 from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..amqp.errors import LoginRefused, NotAllowed
+from ..amqp.errors import LoginRefused, NotAllowed, ResourceError
 from ..amqp.fields import MalformedField, decode_table, table_of
 from ..amqp.frames import OVERHEAD_BYTES, PROTOCOL_HEADER, method_frame
 from ..amqp.methods import (
@@ -23,7 +23,7 @@ from ..amqp.methods import (
     Method,
 )
 from . import __version__
-from .passwords import PasswordHash
+from .logins import Verification
 from .users import User
 
 if TYPE_CHECKING:
@@ -50,15 +50,6 @@ CAPABILITIES = (
 
 class HandshakeFailed(Exception):
     """The client can't go on; it gets no answer. The message is for the log."""
-
-
-class Verification(NamedTuple):
-    """A password that is to be checked elsewhere, because that takes long."""
-
-    user: User
-    password_hash: PasswordHash
-    password: bytes
-    mechanism: str
 
 
 class _State(Enum):
@@ -98,24 +89,26 @@ class Handshake:
         name, password = _credentials(call.mechanism, call.response)
         user = connection.broker.users.get(name)
         accepted = user is not None and user.accepts(password, connection.broker.password_key)
-        if user is None or accepted is False:
-            raise self._refused(name, call.mechanism, "user or password is wrong")
-        if accepted is None and user.password_hash is not None:
-            connection.verification = Verification(
-                user, user.password_hash, password, call.mechanism
-            )
-            return False
-        return self._log_in(user, call.mechanism)
+        if user is not None and accepted:
+            return self._log_in(user, call.mechanism)
+        candidate = user if accepted is None else None
+        verification = Verification(connection, name, password, call.mechanism, candidate)
+        try:
+            connection.await_check(verification)
+        except ResourceError:
+            connection.log_refused_login(name, "too many logins at once")
+            if connection.capable("authentication_failure_close"):
+                raise
+            raise HandshakeFailed("too many logins at once") from None
+        return False
 
     def verified(self, verification: Verification, accepted: bool) -> None:
         """Go on with what a `Verification` has shown. Raises LoginRefused, HandshakeFailed."""
-        user, broker = verification.user, self._connection.broker
-        unchanged = (
-            broker.users.get(user.name) is user and user.password_hash is verification.password_hash
-        )
-        if not (accepted and unchanged):
-            raise self._refused(user.name, verification.mechanism, "user or password is wrong")
-        user.remember(verification.password, broker.password_key)
+        user = verification.accepted_user(accepted)
+        if user is None:
+            raise self._refused(
+                verification.name, verification.mechanism, "user or password is wrong"
+            )
         self._log_in(user, verification.mechanism)
 
     def _log_in(self, user: User, mechanism: str) -> bool:

@@ -49,6 +49,12 @@ class PasswordHash(msgspec.Struct, frozen=True):
         )
 
 
+DECOY = PasswordHash(SCRYPT, b64encode(bytes(_SALT_BYTES[SCRYPT] + _HASH_BYTES[SCRYPT])).decode())
+"""What a password is checked against where there is nothing to check it against, so that the answer
+takes as long.
+"""
+
+
 def checked_hash(encoded: str, algorithm: str = SHA256) -> PasswordHash:
     """A hash from outside. Raises InvalidHash."""
     if algorithm not in _DIGESTS:

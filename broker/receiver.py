@@ -38,8 +38,9 @@ from ..amqp.methods import (
 )
 from . import commands
 from .channel import Channel
-from .handshake import ACCEPTED_HEADERS, Handshake, HandshakeFailed, Verification
+from .handshake import ACCEPTED_HEADERS, Handshake, HandshakeFailed
 from .log import fields
+from .logins import Verification
 
 if TYPE_CHECKING:
     from .connection import Connection

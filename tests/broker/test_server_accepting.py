@@ -7,8 +7,11 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from leveret.amqp.frames import PROTOCOL_HEADER
-from leveret.amqp.methods import ConnectionStart
+from leveret.amqp.frames import PROTOCOL_HEADER, method_frame
+from leveret.amqp.methods import ConnectionStart, ConnectionStartOk, ConnectionTune
+from leveret.broker.administration import Administration
+from leveret.broker.passwords import PasswordHash
+from leveret.broker.server import PASSWORD_CHECKS
 from raw_client import RawClient, connected
 from running_server import PATIENCE_S, RunningServer, running_server
 
@@ -92,3 +95,33 @@ async def test_a_lack_of_descriptors_is_logged_once_and_so_is_its_end(
         "cannot accept connections; raise the limit of open files",
         "accepting connections again",
     ]
+
+
+async def test_a_crowd_of_clients_of_one_user_is_let_in_by_few_checks() -> None:
+    async with running_server() as running:
+        Administration(running.broker).set_user("crowd", "pw")
+        checks, find_out = list[bytes](), PasswordHash.accepts
+
+        def counted(password_hash: PasswordHash, password: bytes) -> bool:
+            checks.append(password)
+            return find_out(password_hash, password)
+
+        with (
+            pytest.MonkeyPatch.context() as patched,
+            trio.fail_after(PATIENCE_S),
+        ):
+            patched.setattr(PasswordHash, "accepts", counted)
+            async with trio.open_nursery() as nursery:
+                for _ in range(40):
+                    nursery.start_soon(expect_tune, running.port)
+        assert len(checks) <= PASSWORD_CHECKS
+
+
+async def expect_tune(port: int) -> None:
+    """Log in as the user `crowd`."""
+    async with connected(port) as client:
+        await client.send(PROTOCOL_HEADER)
+        await client.expect(ConnectionStart)
+        start_ok = ConnectionStartOk({}, "PLAIN", b"\0crowd\0pw", "en_US")
+        await client.send(method_frame(0, start_ok))
+        await client.expect(ConnectionTune)

@@ -181,7 +181,7 @@ class FakeClient:
         self.server.end_turn()
         verification = self.connection.verification
         if verification is not None:
-            self.connection.verified(verification.password_hash.accepts(verification.password))
+            self.connection.verified(verification.find_out())
             self.server.end_turn()
 
     def send(self, *calls: Sendable, channel: int = 1) -> None:
