@@ -329,6 +329,12 @@ class VirtualHost:
                 raise self._locked(current)
             check_equivalent_queue(current, durable, auto_delete, arguments)
             return current
+        limit = self.settings.limit("max-queues")
+        if limit is not None and len(self.queues) >= limit:
+            raise PreconditionFailed(
+                f"cannot declare queue '{name}': queue limit in vhost '{self.name}' ({limit})"
+                " is reached"
+            )
         check_new_queue(
             f"queue '{name}' in vhost '{self.name}'",
             arguments,
@@ -338,12 +344,6 @@ class VirtualHost:
             auto_delete=auto_delete,
             generated=generated,
         )
-        limit = self.settings.limit("max-queues")
-        if limit is not None and len(self.queues) >= limit:
-            raise PreconditionFailed(
-                f"cannot declare queue '{name}': queue limit in vhost '{self.name}' ({limit})"
-                " is reached"
-            )
         number = self._definitions.next_queue_number()
         queue = self._add_queue(name, number, durable, auto_delete, owner, arguments)
         self._definitions.add_queue(queue)

@@ -430,7 +430,7 @@ def test_a_vhost_takes_no_more_queues_than_its_limit(
     client = server.connect()
     client.declare("q")
     client.declare("q")
-    client.send(Queue.Declare(queue="r"))
+    client.send(Queue.Declare(queue="r", arguments={"x-max-length": -1}))
     client.expect_channel_closed(
         406,
         "PRECONDITION_FAILED - cannot declare queue 'r': queue limit in vhost '/' (1) is reached",
