@@ -16,6 +16,7 @@ from ..amqp.errors import AccessRefused
 from .policy import regular_expression
 
 _DECISIONS_MAX = 4096
+_NOTHING = "^$"
 _VARIABLE = re.compile(r"\{(?:username|vhost)\}")
 
 
@@ -36,7 +37,9 @@ class Patterns(msgspec.Struct, frozen=True):
 
 
 class TopicPatterns(msgspec.Struct, frozen=True):
-    """Those of a topic permission; `{username}` and `{vhost}` stand for what they say."""
+    """Those of a topic permission; `{username}` and `{vhost}` stand for what they say. The empty
+    one matches the empty routing key alone.
+    """
 
     write: str
     read: str
@@ -64,7 +67,7 @@ class Permissions:
         self._vhost = vhost
         self._decisions: dict[tuple[Right, str], bool] = {}
         self.topics: dict[str, TopicPatterns] = {}
-        self._topic_compiled: dict[tuple[str, Right], re.Pattern[str] | None] = {}
+        self._topic_compiled: dict[tuple[str, Right], re.Pattern[str]] = {}
         self.set(patterns)
 
     def set(self, patterns: Patterns | None) -> None:
@@ -80,7 +83,7 @@ class Permissions:
         """Have these topic permissions, by the names of their exchanges, from now on."""
         self.topics = dict(topics)
         self._topic_compiled = {
-            (exchange, right): _compiled(self._expanded(pattern))
+            (exchange, right): regular_expression(self._expanded(pattern) or _NOTHING)
             for exchange, patterns in topics.items()
             for right, pattern in ((Right.WRITE, patterns.write), (Right.READ, patterns.read))
         }
@@ -121,8 +124,7 @@ class Permissions:
         """
         if exchange not in self.topics:
             return
-        pattern = self._topic_compiled[exchange, right]
-        if pattern is None or pattern.search(routing_key) is None:
+        if self._topic_compiled[exchange, right].search(routing_key) is None:
             raise AccessRefused(
                 f"access to topic '{routing_key}' in exchange '{exchange}'"
                 f" in vhost '{self._vhost}' refused for user '{self._user}'"

@@ -282,6 +282,19 @@ def test_topic_permissions_are_about_routing_keys(server: FakeServer, shop: Admi
     )
 
 
+def test_an_empty_topic_pattern_allows_the_empty_routing_key_only(
+    server: FakeServer, shop: Administration
+) -> None:
+    shop.set_topic_permissions("seller", "shop", {"amq.topic": TopicPatterns("", "")})
+    client = server.connect("seller", "pw", "shop")
+    client.declare("q")
+    client.bind("q", "amq.topic", "")
+    client.publish(b"m", "", exchange="amq.topic")
+    assert client.ready_in("q") == 1
+    client.publish(b"m", "k", exchange="amq.topic")
+    client.expect(Channel.Close)
+
+
 def test_topic_permissions_hold_at_once(server: FakeServer, shop: Administration) -> None:
     client = server.connect("seller", "pw", "shop")
     client.publish(b"m", "k", exchange="amq.topic")
