@@ -82,7 +82,7 @@ class Features:
         limits, queue = self.limits, self._queue
         if limits is None or limits.drops_head or limits.has_room(queue.message_count, message):
             return True
-        self.catch_up()
+        self._queue.catch_up()
         return limits.has_room(queue.message_count, message)
 
     @property
@@ -119,17 +119,8 @@ class Features:
         """
         if self._queue.deliver() if self._delivers_in_bulk else self._deliver(most):
             return True
-        self._expire()
+        self.expire()
         return self.trim()
-
-    def catch_up(self) -> None:
-        """Do what the end of the turn would do, for somebody is going to look at the queue."""
-        queue = self._queue
-        if queue.dirty:
-            queue.dispatch()
-            queue.dirty = True  # for the broker has it on its list still
-        else:
-            self._expire()
 
     def _deliver(self, most: int) -> bool:
         queue, rotation = self._queue, self._queue.rotation
@@ -159,7 +150,7 @@ class Features:
             return False
         return expiry.is_over(message) if redelivered else expiry.is_too_late(message)
 
-    def _expire(self) -> None:
+    def expire(self) -> None:
         """Drop overdue messages from the head on, and wait for the next one to be overdue."""
         expiry, queue = self.expiry, self._queue
         if expiry is None:

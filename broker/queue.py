@@ -285,9 +285,14 @@ class Queue(Line):
             self.lease.renew()
 
     def catch_up(self) -> None:
-        """Somebody is going to look at its messages in the middle of a turn."""
-        if self.features is not None:
-            self.features.catch_up()
+        """Somebody is going to look at its messages in the middle of a turn: do what the end of
+        the turn would do, so that they do not come before consumers that wait.
+        """
+        if self.dirty:
+            self.dispatch()
+            self.dirty = True  # for the broker has it on its list still
+        elif self.features is not None:
+            self.features.expire()
 
     def check_deletion(self, *, if_unused: bool, if_empty: bool) -> None:
         """Refuse to be deleted against a condition. Raises PreconditionFailed."""

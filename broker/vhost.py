@@ -385,7 +385,6 @@ class VirtualHost:
         Raises PreconditionFailed, NotSupported.
         """
         queue.check_deletion(if_unused=if_unused, if_empty=if_empty)
-        queue.catch_up()
         count = queue.purge()
         queue.end()
         del self.queues[queue.name]

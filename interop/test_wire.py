@@ -199,3 +199,28 @@ def test_close_is_answered_while_the_brokers_own_close_is_on_its_way(wire):
     text = "NOT_IMPLEMENTED - immediate=true"
     wire.expect_close(spec.Connection.Close, 540, text, 60, 40)
     wire.expect(spec.Connection.CloseOk)
+
+
+# --- looking into a queue right behind publishing to it -----------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("look", "answer"),
+    [
+        (spec.Basic.Get(no_ack=True), spec.Basic.GetEmpty),
+        (spec.Queue.Declare(passive=True), spec.Queue.DeclareOk),
+        (spec.Queue.Purge(), spec.Queue.PurgeOk),
+    ],
+)
+def test_looking_into_a_queue_does_not_overtake_a_waiting_consumer(wire, unique, look, answer):
+    look.queue = unique("own")
+    wire.send(frame(spec.Queue.Declare(queue=look.queue, exclusive=True)))
+    wire.expect(spec.Queue.DeclareOk)
+    wire.send(frame(spec.Basic.Consume(queue=look.queue, no_ack=True)))
+    wire.expect(spec.Basic.ConsumeOk)
+    message = publish(routing_key=look.queue) + header(1) + body(b"a")
+    wire.send(message, message, frame(look))
+    got = [wire.next() for _ in range(7)]
+    (answered,) = [each for each in got if isinstance(getattr(each, "method", None), answer)]
+    assert getattr(answered.method, "message_count", 0) == 0
+    assert sum(isinstance(each, Body) for each in got) == 2

@@ -41,6 +41,46 @@ def test_get_takes_one_message_and_tells_how_many_are_left(consumer: FakeClient)
     assert not consumer.received()
 
 
+ONE = message(b"a", "q")
+
+
+@pytest.mark.parametrize(
+    ("look", "answer"),
+    [
+        (Basic.Get(queue="q"), Basic.GetEmpty()),
+        (Queue.Declare(queue="q", passive=True), Queue.DeclareOk("q", 0, 1)),
+        (Queue.Purge(queue="q"), Queue.PurgeOk(0)),
+        (Queue.Delete(queue="q", if_empty=True), Queue.DeleteOk(0)),
+    ],
+)
+def test_looking_into_a_queue_does_not_overtake_a_waiting_consumer(
+    consumer: FakeClient, other: FakeClient, look: Frame, answer: Frame
+) -> None:
+    other.consume("q", no_ack=True)
+    consumer.feed(ONE + ONE + encoded(look))
+    assert dict(consumer.expect(type(answer))) == dict(answer)
+    got = [each.body for each in other.received() if isinstance(each.call, Basic.Deliver)]
+    assert got == [b"a", b"a"]
+
+
+def test_a_new_consumer_does_not_overtake_one_that_waits(
+    consumer: FakeClient, other: FakeClient
+) -> None:
+    other.consume("q", no_ack=True)
+    consumer.feed(ONE + ONE + encoded(Basic.Consume(queue="q", nowait=True)))
+    assert len(other.deliveries()) == 2
+
+
+def test_what_no_consumer_can_take_is_there_for_a_get(
+    consumer: FakeClient, other: FakeClient
+) -> None:
+    other.request(Basic.Qos(prefetch_count=1), Basic.QosOk)
+    other.consume("q")
+    consumer.feed(ONE + ONE + ONE + encoded(Basic.Get(queue="q")))
+    assert consumer.expect_content(Basic.GetOk).call.message_count == 1
+    assert len(other.deliveries()) == 1
+
+
 def test_a_missing_queue_is_not_found(client: FakeClient) -> None:
     client.send(Basic.Get(queue="nope"))
     client.expect_channel_closed(404, "NOT_FOUND - no queue 'nope' in vhost '/'", GET)

@@ -21,6 +21,7 @@ class Commands:
 
     def _look_into(self, queue: MQueue) -> None:
         """Somebody sees what is in a queue at this moment."""
+        self._model.deliver_early(queue)
         self._model.tidy(queue)
 
     def _use(self, queue: MQueue) -> None:
@@ -178,7 +179,7 @@ class Commands:
         if not found.ready:
             return [Expected(Basic.GetEmpty)]
         entry = found.ready.pop(0)
-        self._model.tidy(found)
+        self._look_into(found)
         channel.last_tag += 1
         if no_ack:
             entry.settled_in = self._model.batch

@@ -40,13 +40,15 @@ class Comparison:
         before = [(it, it.waiting) for it in self._stage.waiting]
         order = [*self._stage.waiting, *([first] if first else []), *self._stage.clients.values()]
         self._stage.waiting.clear()
-        seen: dict[int, None] = {}
         later: list[tuple[SimulatedClient, list[Received]]] = []
-        for it in order:
-            if id(it) in seen:
-                continue
-            seen[id(it)] = None
-            got = it.fake.received()
+        received = [(it, it.fake.received()) for it in {id(it): it for it in order}.values()]
+        model.arrivals = [
+            (it.model, each)
+            for it, got in received
+            for each in got
+            if isinstance(each.call, Basic.Deliver)
+        ]
+        for it, got in received:
             for each in got:
                 if isinstance(each.call, commands.Connection.Close):
                     raise Violation(f"connection closed: {shown(each)}")
@@ -125,8 +127,9 @@ class Comparison:
             channel = it.model.channels.get(each.channel)
             match each.call:
                 case Basic.Deliver():
-                    assert channel is not None
-                    delivered.append((channel, each))
+                    if any(each is due for _, due in self._stage.model.arrivals):
+                        assert channel is not None
+                        delivered.append((channel, each))
                 case Basic.Ack() | Basic.Nack():
                     if channel is not None:
                         self._confirm(channel, each.call)

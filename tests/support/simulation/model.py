@@ -7,6 +7,9 @@ from bisect import insort
 from collections.abc import Callable, Iterable
 from itertools import count
 
+from fake_client import Received
+from leveret.broker import queue as queue_module
+
 from . import expiry, limits
 from .dead_letters import Burial, Reason, letter_of, may_enter
 from .queues import EXCHANGES, REJECT_PUBLISH_DLX
@@ -23,7 +26,9 @@ from .things import (
     Put,
     Refused,
     Sent,
+    Violation,
 )
+from .world import name_of
 
 
 class Model:
@@ -45,6 +50,8 @@ class Model:
         self.cancels: list[tuple[MChannel, str]] = []
         """Consumers whose clients must be told that their queue is gone."""
         self.next_place = count(1).__next__
+        self.arrivals: list[tuple[MClient, Received]] = []
+        """What consumers have been sent in this step and what is not taken account of yet."""
         self.queue_number: Callable[[str], int] = lambda name: 0
 
     # --- topology -----------------------------------------------------------------------------
@@ -237,6 +244,34 @@ class Model:
         channel.unsettled[channel.last_tag] = Delivery(entry, consumer.queue, consumer)
         consumer.unsettled += 1
         channel.consumed += 1
+
+    def deliver_early(self, queue: MQueue) -> None:
+        """Somebody looks into a queue in the middle of a turn: those that wait had their turn."""
+        for _ in range(queue_module.BATCH_MESSAGES):
+            if not any(consumer.has_credit() for consumer in queue.consumers):
+                return
+            entry = self.offer(queue)
+            if entry is None:
+                return
+            queue.ready.remove(entry)
+            channel, consumer = self._recipient(queue, entry)
+            self.deliver(channel, consumer, entry)
+
+    def _recipient(self, queue: MQueue, entry: Entry) -> tuple[MChannel, MConsumer]:
+        """Who has been sent a message; this has been taken account of then."""
+        for place, (client, got) in enumerate(self.arrivals):
+            channel = client.channels.get(got.channel)
+            consumer = channel and channel.consumers.get(got.call.consumer_tag)
+            if (
+                consumer
+                and consumer.queue is queue
+                and consumer.has_credit()
+                and (name_of(got), got.call.redelivered) == (entry.name, entry.redelivered)
+                and got.call.delivery_tag == consumer.channel.last_tag + 1
+            ):
+                del self.arrivals[place]
+                return consumer.channel, consumer
+        raise Violation(f"overtaken: {entry.name} of {queue.name} waits for a consumer")
 
     # --- channels and connections -------------------------------------------------------------
 
