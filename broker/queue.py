@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 BATCH_MESSAGES = 1000
 """How many messages a queue delivers before others have their turn."""
+CATCH_UP_BATCHES = 16
+"""How many of these in one go when somebody looks into it in the middle of a turn."""
 CONGESTED_MESSAGES = 2000
 
 
@@ -289,8 +291,10 @@ class Queue(Line):
         the turn would do, so that they do not come before consumers that wait.
         """
         if self.dirty:
-            self.dispatch()
-            self.dirty = True  # for the broker has it on its list still
+            for _ in range(CATCH_UP_BATCHES):
+                count = self.message_count
+                if not self._work() and self.message_count == count:
+                    break
         elif self.features is not None:
             self.features.expire()
 
@@ -366,13 +370,18 @@ class Queue(Line):
         all it can.
         """
         self.dirty = False
+        more = self._work()
+        if self.dirty:  # again, and so it will be called again
+            return False
+        self.dirty = more
+        return more
+
+    def _work(self) -> bool:
+        """The same, whether the broker knows that there is something to do or not."""
         features = self.features
         more = self.deliver() if features is None else features.dispatch(BATCH_MESSAGES)
         if self.backlog is not None:
             self.head()  # it may be one that expires, which shows when it is read
-        if self.dirty:  # again, and so it will be called again
-            return False
-        self.dirty = more
         return more
 
     def deliver(self) -> bool:

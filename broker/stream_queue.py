@@ -232,15 +232,11 @@ class StreamQueue(Queue):
         del self._cursors[consumer]
         super().remove_consumer(consumer)
 
-    def dispatch(self) -> bool:
-        self.dirty = False
+    def _work(self) -> bool:
         more = self.deliver()
         if self._retention_due:
             self._retention_due = self._retain()
-        if self.dirty:  # again, and so it will be called again
-            return False
-        self.dirty = more or self._retention_due
-        return self.dirty
+        return more or self._retention_due
 
     def deliver(self) -> bool:
         """Have consumers that can take messages pass some in turn; True if they could go on."""

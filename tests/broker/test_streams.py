@@ -7,7 +7,7 @@ import pytest
 from pamqp.commands import Basic, Confirm, Queue
 
 from durable_server import DurableServer
-from fake_client import FakeClient, FakeServer, Received
+from fake_client import FakeClient, FakeServer, Received, encoded, message
 from leveret.broker.configuration import Configuration
 
 STREAM: dict[str, Any] = {"x-queue-type": "stream"}
@@ -268,6 +268,19 @@ def test_the_firehose_sees_deliveries(server: FakeServer, client: FakeClient):
     read(reader)
     assert texts(reader) == "a"
     assert client.get("trace").call.routing_key == "deliver.q"
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_looking_into_it_behind_a_publish_takes_nothing_away(
+    server: FakeServer, client: FakeClient, traced: bool
+):
+    declare(client)
+    server.broker.vhosts["/"].tracing = traced
+    reader = server.connect()
+    read(reader)
+    client.feed(message(b"a", "q") + encoded(Queue.Declare(queue="q", passive=True)))
+    assert client.expect(Queue.DeclareOk).message_count == 1
+    assert texts(reader) == "a"
 
 
 VERSIONS = [

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 from itertools import count
 
 from fake_client import Received
-from leveret.broker import queue as queue_module
 
 from . import expiry, limits
 from .dead_letters import Burial, Reason, letter_of, may_enter
@@ -247,9 +246,7 @@ class Model:
 
     def deliver_early(self, queue: MQueue) -> None:
         """Somebody looks into a queue in the middle of a turn: those that wait had their turn."""
-        for _ in range(queue_module.BATCH_MESSAGES):
-            if not any(consumer.has_credit() for consumer in queue.consumers):
-                return
+        while any(consumer.has_credit() for consumer in queue.consumers):
             entry = self.offer(queue)
             if entry is None:
                 return

@@ -281,5 +281,6 @@ def small_scale() -> Generator[None, None, None]:
         patch.setattr(line_module, "LOADED_MESSAGES", 3)
         patch.setattr(line_module, "PAGED_MESSAGES", 4)
         patch.setattr(queue_module, "BATCH_MESSAGES", 4)
+        patch.setattr(queue_module, "CATCH_UP_BATCHES", 10_000)
         patch.setattr(log_module, "BLOCK_BYTES", 256)
         yield
