@@ -57,7 +57,8 @@ def define(vhost: str) -> Definitions:
                 "exchange": "amq.topic",
                 "write": "^{username}[.]",
                 "read": "^public[.]",
-            }
+            },
+            {"user": HASHED, "vhost": vhost, "exchange": "amq.topic", "write": "", "read": ""},
         ],
         "parameters": [
             {"vhost": name, "component": "vhost-limits", "name": "limits", "value": limits}
@@ -111,6 +112,26 @@ def test_topic_permissions_are_about_the_routing_keys_of_binding(own, connect):
     with pytest.raises(ChannelClosedByBroker) as closed:
         channel.queue_bind(queue, "amq.topic", "#")
     assert closed.value.args == refused(own, "#", TOPICAL)
+
+
+def test_empty_topic_permission_allows_the_empty_routing_key_only(own, connect):
+    channel = connect(HASHED, "secret one").channel()
+    queue = channel.queue_declare("", exclusive=True).method.queue
+    channel.queue_bind(queue, "amq.topic", "")
+    channel.confirm_delivery()
+    channel.basic_publish("amq.topic", "", b"")
+    with pytest.raises(ChannelClosedByBroker) as closed:
+        channel.basic_publish("amq.topic", "k", b"")
+    assert closed.value.args == refused(own, "k", HASHED)
+
+
+def test_keys_of_cc_and_bcc_need_no_topic_permissions(connect):
+    # So it is up to RabbitMQ 3.13, and for leveret unless it emulates a later one.
+    channel = connect(TOPICAL, PASSWORD).channel()
+    channel.confirm_delivery()
+    headers = {"CC": ["public.news"], "BCC": ["secret.news"]}
+    properties = pika.BasicProperties(headers=headers)
+    channel.basic_publish("amq.topic", f"{TOPICAL}.news", b"", properties)
 
 
 def test_user_without_topic_permissions_may_use_every_routing_key(connect):
@@ -177,6 +198,14 @@ def test_vhost_may_have_so_many_connections(own, connect):
         f"ConnectionClosedByBroker: (530) \"NOT_ALLOWED - access to vhost '{FULL}' refused for user"
         f" '{own.user}': connection limit (0) is reached\""
     )
+
+
+def test_limit_of_queues_comes_before_faults_of_arguments(connect):
+    channel = connect(vhost=TWO_QUEUES).channel()
+    for _ in range(2):
+        channel.queue_declare("", exclusive=True)
+    with pytest.raises(ChannelClosedByBroker, match="queue limit in vhost"):
+        channel.queue_declare("third", arguments={"x-max-length": -1})
 
 
 def test_vhost_may_have_so_many_queues(connect):
