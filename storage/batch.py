@@ -10,17 +10,21 @@ from dataclasses import dataclass, field
 
 from .disk import Buffer, Disk, File
 from .errors import DiskFull, JournalFailed
+from .records import SPARE_NAME
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(slots=True)
 class Write:
-    """Consecutive bytes for one file, which is created first if `create` says so."""
+    """Consecutive bytes for one file, which is created first if `create` says so; with `recycle`
+    it is the spare file.
+    """
 
     name: str
     offset: int
     create: bool
+    recycle: bool = False
     buffers: list[Buffer] = field(default_factory=list[Buffer])
 
 
@@ -50,7 +54,8 @@ class Writer:
 class Batch:
     """All that was appended between two syncs.
 
-    `end` is the log position that is durable once it has been written. After the first error
+    `end` is the log position that is durable once it has been written. `retired` is a file to keep
+    as the spare one. After the first error
     other than DiskFull, `failure` holds it for good.
     """
 
@@ -60,6 +65,7 @@ class Batch:
     log_writes: list[Write]
     page_writes: list[Write]
     unlinks: list[str]
+    retired: str = ""
     written: bool = False
     failure: JournalFailed | None = None
     # Some of it is on disk for good, so the rest failing is not as if nothing had happened.
@@ -79,6 +85,8 @@ class Batch:
         for write in self.page_writes:
             self._write(self.page_writer, write)
         for write in self.log_writes:
+            if write.recycle:
+                self._recycle(write)
             self._write(self.log_writer, write)
             # A segment is on disk before the next one is begun: damage in any but the last one
             # can therefore not come from a crash.
@@ -91,6 +99,8 @@ class Batch:
                 continue
             except OSError as error:
                 raise self._failed(f"cannot remove {name}", error) from error
+        if self.retired:
+            self._rename(self.retired, SPARE_NAME)
         self.written = True
 
     @property
@@ -102,6 +112,26 @@ class Batch:
             for write in writes
             for buffer in write.buffers
         )
+
+    def _recycle(self, write: Write) -> None:
+        """Give the spare file its new name for good before anything in it changes: until then it
+        may still be found under the old one.
+        """
+        if self._rename(SPARE_NAME, write.name):
+            try:
+                self.log_writer.disk.sync_directory()
+            except OSError as error:
+                raise self._failed(f"cannot sync {write.name}", error) from error
+
+    def _rename(self, old: str, new: str) -> bool:
+        """Rename a file if it is there: it is not when a batch is written again."""
+        try:
+            self.log_writer.disk.rename(old, new)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise self._failed(f"cannot rename {old}", error) from error
+        return True
 
     def _write(self, writer: Writer, write: Write) -> None:
         try:

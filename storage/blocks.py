@@ -4,10 +4,11 @@ A location is segment number << 32 | offset of the block in its file.
 """
 
 from collections.abc import Sequence
+from weakref import WeakValueDictionary
 
 from .disk import Buffer, Disk, File
 from .reading import Read, load_block
-from .records import segment_name
+from .records import checksum_seed, segment_name
 
 _MOST_OPEN_FILES = 64
 
@@ -15,7 +16,7 @@ _MOST_OPEN_FILES = 64
 class Blocks:
     """See the head of this module. `prefix` is that of the log's file names."""
 
-    __slots__ = ("_disk", "_files", "_prefix", "_salt", "_waiting", "_writing")
+    __slots__ = ("_disk", "_files", "_opened", "_prefix", "_salt", "_waiting", "_writing")
 
     def __init__(self, disk: Disk, prefix: str, salt: int) -> None:
         self._disk = disk
@@ -24,6 +25,7 @@ class Blocks:
         self._waiting: dict[int, list[Buffer]] = {}
         self._writing: dict[int, list[Buffer]] = {}
         self._files: dict[int, File] = {}
+        self._opened: WeakValueDictionary[int, File] = WeakValueDictionary()
 
     def add(self, location: int, buffers: list[Buffer]) -> None:
         """A block was sealed."""
@@ -44,7 +46,8 @@ class Blocks:
             number = location >> 32
             name = segment_name(self._prefix, number)
             offset = location & 0xFFFFFFFF
-            block = load_block(self._file(number), name, offset, self._salt, self._disk.path)
+            seed = checksum_seed(self._salt, number)
+            block = load_block(self._file(number), name, offset, seed, self._disk.path)
         return block
 
     def add_to(self, read: Read, locations: Sequence[int]) -> None:
@@ -64,9 +67,10 @@ class Blocks:
         return None if buffers is None else b"".join(buffers)
 
     def _file(self, number: int) -> File:
-        file = self._files.pop(number, None)
+        file = self._files.pop(number, None) or self._opened.get(number)
         if file is None:
             file = self._disk.open(segment_name(self._prefix, number))
+            self._opened[number] = file
             if len(self._files) >= _MOST_OPEN_FILES:
                 # Not closed here: a read that was prepared earlier may still need it.
                 del self._files[next(iter(self._files))]
@@ -76,6 +80,10 @@ class Blocks:
     def forget(self, number: int) -> None:
         """A segment is no longer needed."""
         self._files.pop(number, None)
+
+    def is_read(self, number: int) -> bool:
+        """Does a read still hold the file of a segment that was forgotten?"""
+        return number in self._opened
 
     def close(self) -> None:
         """Let go of the files; they close when no read needs them any more."""

@@ -99,7 +99,7 @@ def _sync_data(descriptor: int) -> None:
 class RealFile:
     """A file by its descriptor."""
 
-    __slots__ = ("_descriptor",)
+    __slots__ = ("__weakref__", "_descriptor")
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor

@@ -21,6 +21,7 @@ from .records import (
     U64,
     Kind,
     SegmentHeader,
+    checksum_seed,
     numbers_from_bytes,
     segment_name,
     segment_number,
@@ -105,12 +106,12 @@ def _verify_segment(disk: Disk, number: int) -> Iterator[Finding]:
     name = segment_name(PREFIX, number)
     file = disk.open(name)
     blocks = records = messages = 0
-    salt: int | None = None
+    seed: int | None = None
     try:
-        salt = read_header(file, name, JOURNAL_MAGIC, number).salt
+        seed = checksum_seed(read_header(file, name, JOURNAL_MAGIC, number).salt, number)
     except (BadBlock, UnknownVersion) as error:
         yield Finding(f"{name}: {error}", problem=True)
-    for found in _go_through(file, salt):
+    for found in _go_through(file, seed):
         if isinstance(found, Gap):
             yield Finding(
                 f"{name}: bytes {found.start} to {found.end} are unreadable: {found.reason}",
@@ -127,21 +128,21 @@ def _verify_segment(disk: Disk, number: int) -> Iterator[Finding]:
     )
 
 
-def _go_through(file: File, salt: int | None) -> Iterator[Block | Gap]:
+def _go_through(file: File, seed: int | None) -> Iterator[Block | Gap]:
     """All good blocks of a file, and the gaps between them."""
     size = file.size()
     at = min(SEGMENT_HEADER_SIZE, size)
-    if salt is None:
+    if seed is None:
         # Without the salt of the header no checksum can be looked at.
         yield Gap(0, size, "the salt in the segment header is unknown")
         return
     while at < size:
         try:
-            for window, start, end, offset, flags in read_blocks(file, at, size, salt):
+            for window, start, end, offset, flags in read_blocks(file, at, size, seed):
                 yield Block(offset, flags, window, start, end)
             return
         except BadBlock as bad:
-            at = next_block(file, bad.offset + 1, size, salt)
+            at = next_block(file, bad.offset + 1, size, seed)
             if at < 0:
                 at = size
             yield Gap(bad.offset, at, bad.reason)
@@ -161,7 +162,8 @@ def dump(disk: Disk, *, blob_bytes: int = 32) -> Iterator[str]:
                 f"segment {header.number}, oldest {header.oldest}, base {header.base}, "
                 f"next id {header.next_id}"
             )
-        for found in _go_through(file, header.salt if header else None):
+        seed = checksum_seed(header.salt, number) if header else None
+        for found in _go_through(file, seed):
             if isinstance(found, Gap):
                 yield f"{name}:{found.start} unreadable up to byte {found.end}: {found.reason}"
                 continue

@@ -15,13 +15,14 @@ from .chunk import Owners
 from .disk import Disk, Space
 from .errors import JournalFailed
 from .log import Log
-from .pages import FIRST_PAGED_ID, Pages
+from .pages import FIRST_PAGED_ID, Pages, split_paged
 from .pages import PREFIX as PAGE_PREFIX
 from .reading import Read
 from .records import (
     BLOCK_HEADER_SIZE,
     JOURNAL_MAGIC,
     RECORD_SIZE,
+    SPARE_NAME,
     U32,
     U64,
     Kind,
@@ -107,7 +108,7 @@ class Journal(Log):
             self.index.settle_all(owner)
             self.pages.index.settle_all(owner)
         else:
-            stored, paged = _split(ids)
+            stored, paged = split_paged(ids)
             self.index.settle(owner, stored)
             self.pages.index.settle(owner, paged)
 
@@ -227,16 +228,21 @@ class Journal(Log):
             raise RuntimeError("a group is open")
         self._flush_settled()
         unlinks: list[str] = []
+        spare: Segment | None = None
         page_writes: list[Write] = []
         if reclaim:
             idle = not self.unwritten and not self.pages.unwritten
             self._rewriter.step(idle=idle)
-            unlinks = self.trim()
-            if unlinks:
+            trimmed = self.trim()
+            if trimmed:
                 self.append_record(Kind.TRIMMED, self.oldest.number)
+                spare = self._spare.choose(
+                    trimmed, self.settings.segment_bytes * 5 // 4, self._blocks.is_read
+                )
+                unlinks = [segment_name(PREFIX, s.number) for s in trimmed if s is not spare]
             if self.pages.segments:
                 self.pages.rewriter.step(idle=idle)
-                unlinks += self.pages.trim()
+                unlinks += [segment_name(PAGE_PREFIX, s.number) for s in self.pages.trim()]
                 page_writes = self.pages.take_writes()
         log_writes = self.take_writes()
         if not log_writes and not page_writes and not unlinks:
@@ -244,6 +250,9 @@ class Journal(Log):
         self._flight = Batch(
             self.position, self._log_writer, self._page_writer, log_writes, page_writes, unlinks
         )
+        if spare is not None:
+            self._flight.retired = segment_name(PREFIX, spare.number)
+            self._spare.size_bytes = max(spare.size, spare.room)
         return self._flight
 
     def synced(self, batch: Batch) -> int:
@@ -265,7 +274,7 @@ class Journal(Log):
             if not ids:
                 continue
             if self.pages.segments and max(ids) >= FIRST_PAGED_ID:
-                ids, paged = _split(ids)
+                ids, paged = split_paged(ids)
                 self.pages.index.settle(owner, paged)
             self.index.settle(owner, ids)
             for at in range(0, len(ids), _IDS_PER_RECORD):
@@ -392,16 +401,12 @@ class Journal(Log):
             size, crc = save_snapshot(self.disk, self._state, self.next_id)
         self.append_record(Kind.STOPPED, size, U32.pack(crc))
         self._write_now()
+        if self._head.room > self._head.size:
+            name = segment_name(PREFIX, self._head.number)
+            self._log_writer.file(name).truncate(self._head.size)
+        if self._spare.take() and SPARE_NAME in self.disk.names():
+            self.disk.unlink(SPARE_NAME)
         for number in self.pages.segments:
             name = segment_name(PAGE_PREFIX, number)
             if name in self.disk.names():
                 self.disk.unlink(name)
-
-
-def _split(ids: Iterable[int]) -> "tuple[array[int], array[int]]":
-    """Stored and paged messages apart."""
-    stored = array("Q")
-    paged = array("Q")
-    for message_id in ids:
-        (paged if message_id >= FIRST_PAGED_ID else stored).append(message_id)
-    return stored, paged

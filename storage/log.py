@@ -9,8 +9,6 @@ while no block is open.
 
 from array import array
 from collections.abc import Sequence
-from functools import cache
-from struct import Struct
 
 from .batch import Write
 from .blocks import Blocks
@@ -36,6 +34,8 @@ from .records import (
     Kind,
     SegmentHeader,
     StoredMessage,
+    checksum_seed,
+    message_start,
     record,
     seal_block,
     segment_name,
@@ -44,18 +44,13 @@ from .records import (
 )
 from .segments import SMALL_SIZE_CLASSES, Segment, size_class
 from .settings import Settings
+from .spare import Spare
 
 # Large enough to make what is done per block vanish, small enough to read for one message's sake.
 BLOCK_BYTES = 64 * 1024
 
 _MESSAGE = int(Kind.MESSAGE)
 _pack = RECORD.pack
-
-
-@cache
-def _message_start(encoded_size: int) -> Struct:
-    """All of a message record before its blob; kind and flags as one number."""
-    return Struct(f"<IHQ{encoded_size}s")
 
 
 class Log:
@@ -81,6 +76,7 @@ class Log:
         "_parts",
         "_prefix",
         "_routes",
+        "_spare",
         "_writes",
         "disk",
         "index",
@@ -123,6 +119,7 @@ class Log:
         self._chained = False
         self._blocks = Blocks(disk, prefix, salt)
         self._writes: list[Write] = []
+        self._spare = Spare()
         self._last_read: tuple[int, bytes, dict[int, int]] = (-1, b"", {})
         self._head = Segment(0, 0)
         self._end = 0
@@ -197,7 +194,7 @@ class Log:
     def _route(self, numbers: tuple[int, ...]) -> Route:
         owners = self._owners(numbers)
         code = self.index.head.code(self._head, owners.full)
-        pack = _message_start(len(owners.encoded)).pack
+        pack = message_start(len(owners.encoded)).pack
         route = code, pack, owners.encoded, RECORD_SIZE + len(owners.encoded)
         self._routes[numbers] = route
         return route
@@ -281,7 +278,8 @@ class Log:
         self._append_size = chunk.sizes.append
 
     def _roll(self) -> None:
-        """Begin the next segment."""
+        """Begin the next segment, in the spare file if there is one."""
+        self._mark_end()
         number = self._head.number + 1
         base = self._head.base + self._end
         oldest = self.oldest.number if self.segments else number
@@ -290,9 +288,15 @@ class Log:
         ).encode()
         self._head = self.segments[number] = Segment(number, base)
         self._head.size = self._end = SEGMENT_HEADER_SIZE
+        self._head.room = self._spare.take()
         self._routes.clear()
         name = segment_name(self._prefix, number)
-        self._writes.append(Write(name, 0, create=True, buffers=[header]))
+        recycle = self._head.room > 0
+        self._writes.append(Write(name, 0, create=True, recycle=recycle, buffers=[header]))
+
+    def _mark_end(self) -> None:
+        if self._writes and (mark := self._head.mark_end(self.salt)):
+            self._writes[-1].buffers.append(mark)
 
     def seal(self) -> None:
         """Close the open block, if there is one: from now on it can be written and read."""
@@ -308,7 +312,7 @@ class Log:
             flags |= SYNCED
             name = segment_name(self._prefix, head.number)
             self._writes.append(Write(name, start, create=False))
-        block = seal_block(parts, start, flags, self.salt)
+        block = seal_block(parts, start, flags, checksum_seed(self.salt, head.number))
         self._writes[-1].buffers += block
         self._blocks.add(head.number << 32 | start, block)
         count = self._next_id - self._block_first_id
@@ -339,6 +343,7 @@ class Log:
     def take_writes(self) -> list[Write]:
         """All that has been appended and not taken yet; `written` must follow before the next."""
         self.seal()
+        self._mark_end()
         writes, self._writes = self._writes, []
         self._blocks.taken()
         return writes
@@ -347,14 +352,14 @@ class Log:
         """What was taken last can be read from the files now."""
         self._blocks.written()
 
-    def trim(self) -> list[str]:
-        """Forget the oldest segments if nothing in them lives; return the names of their files."""
-        names: list[str] = []
+    def trim(self) -> list[Segment]:
+        """Forget the oldest segments if nothing in them lives, and return them."""
+        trimmed: list[Segment] = []
         while len(self.segments) > 1 and (segment := self.oldest).empty:
             del self.segments[segment.number]
             self._blocks.forget(segment.number)
-            names.append(segment_name(self._prefix, segment.number))
-        return names
+            trimmed.append(segment)
+        return trimmed
 
     def prepare_read(self, ids: Sequence[int]) -> Read:
         """Messages to be read; the result's `run` does it, in any thread. Raises NoSuchMessage."""

@@ -10,7 +10,7 @@ from .disk import Disk
 from .errors import DirectoryNotWritable, DiskFull, JournalError, JournalFailed
 from .journal import PREFIX, Journal
 from .pages import PREFIX as PAGE_PREFIX
-from .records import segment_name, segment_number
+from .records import SPARE_NAME, segment_name, segment_number
 from .recovery import Cut, Progress, Recovery, recover
 from .settings import Settings
 from .snapshot import SNAPSHOT_NAME, TEMPORARY_NAME
@@ -78,7 +78,7 @@ def _open(disk: Disk, settings: Settings, progress: Progress | None) -> tuple[Jo
     else:
         torn = _repair(disk, recovery)
     _remove(disk, lambda name: segment_number(PAGE_PREFIX, name) is not None)
-    _remove(disk, lambda name: name == TEMPORARY_NAME)
+    _remove(disk, lambda name: name in (TEMPORARY_NAME, SPARE_NAME))
     state = recovery.state
     journal = Journal(disk, settings, state)
     recovered = Recovered(
@@ -99,6 +99,10 @@ def _open(disk: Disk, settings: Settings, progress: Progress | None) -> tuple[Jo
 
 def _repair(disk: Disk, recovery: Recovery) -> TornTail | None:
     """Make the files what recovery found them to be, so that a crash meanwhile changes nothing."""
+    for number in recovery.unused:
+        disk.unlink(segment_name(PREFIX, number))
+    if recovery.unused:
+        disk.sync_directory()
     torn = None
     if recovery.cut is not None:
         torn = _cut(disk, recovery.cut)
@@ -112,6 +116,8 @@ def _repair(disk: Disk, recovery: Recovery) -> TornTail | None:
     file.pwrite(
         [file.pread(last.size - recovery.last_batch, recovery.last_batch)], recovery.last_batch
     )
+    if file.size() > last.size:
+        file.truncate(last.size)
     file.fdatasync()
     file.close()
     for number in recovery.stale:

@@ -4,6 +4,9 @@ They are written in the journal's format, by its batches, and read back like its
 go as they empty, and when the journal is opened.
 """
 
+from array import array
+from collections.abc import Iterable
+
 from .disk import Disk
 from .index import Index
 from .log import Log
@@ -26,3 +29,12 @@ class Pages(Log):
         index = Index(FIRST_PAGED_ID)
         super().__init__(disk, settings, PREFIX, PAGE_MAGIC, salt, {}, index, FIRST_PAGED_ID)
         self.rewriter = Rewriter(self)
+
+
+def split_paged(ids: Iterable[int]) -> "tuple[array[int], array[int]]":
+    """Stored and paged messages apart."""
+    stored = array("Q")
+    paged = array("Q")
+    for message_id in ids:
+        (paged if message_id >= FIRST_PAGED_ID else stored).append(message_id)
+    return stored, paged

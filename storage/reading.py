@@ -16,6 +16,7 @@ from .records import (
     Kind,
     StoredMessage,
     check_block,
+    checksum_seed,
     stored_message,
 )
 
@@ -32,14 +33,14 @@ _MOVED = int(Kind.MOVED)
 _Found = tuple[bytes, int, int]
 
 
-def load_block(file: File, name: str, offset: int, salt: int, path: str) -> bytes:
+def load_block(file: File, name: str, offset: int, seed: int, path: str) -> bytes:
     """One block, read and checked."""
-    ((window, at, end),) = _load_blocks(file, name, [offset], salt, path)
+    ((window, at, end),) = _load_blocks(file, name, [offset], seed, path)
     return window[at:end]
 
 
 def _load_blocks(
-    file: File, name: str, offsets: Sequence[int], salt: int, path: str
+    file: File, name: str, offsets: Sequence[int], seed: int, path: str
 ) -> Iterable[_Found]:
     at = 0
     while at < len(offsets):
@@ -53,12 +54,12 @@ def _load_blocks(
             last += 1
         window = file.pread(offsets[last] - start + _GUESS, start)
         for offset in offsets[at : last + 1]:
-            yield _find(file, name, window, start, offset, salt, path)
+            yield _find(file, name, window, start, offset, seed, path)
         at = last + 1
 
 
 def _find(
-    file: File, name: str, window: bytes, start: int, offset: int, salt: int, path: str
+    file: File, name: str, window: bytes, start: int, offset: int, seed: int, path: str
 ) -> _Found:
     at = offset - start
     length = 0
@@ -69,7 +70,7 @@ def _find(
             at = 0
     if not length or at + length > len(window):
         raise Damaged(name, offset, "the file ends in the middle of a block", path)
-    problem = check_block(window, at, offset, salt)
+    problem = check_block(window, at, offset, seed)
     if problem:
         raise Damaged(name, offset, problem, path)
     return window, at, at + length
@@ -106,7 +107,8 @@ class Read:
         for location, block in self._blocks:
             self._pick(block, 0, len(block), location, found)
         for number, name, file, offsets in self._files:
-            blocks = _load_blocks(file, name, offsets, self._salt, self._path)
+            seed = checksum_seed(self._salt, number)
+            blocks = _load_blocks(file, name, offsets, seed, self._path)
             for offset, (window, at, end) in zip(offsets, blocks, strict=True):
                 self._pick(window, at, end, number << 32 | offset, found)
         return [found[message_id] for message_id in self._ids]

@@ -1,7 +1,9 @@
-"""The format on disk, version 1. All numbers are unsigned and little-endian.
+"""The format on disk, version 2. All numbers are unsigned and little-endian.
 
 A journal is the files `journal-<number>.log`, its *segments*, numbered without gaps. Each begins
-with a header and goes on with blocks, to the end of the file; nothing is padded or preallocated.
+with a header and goes on with blocks, to the end of the file or to a block with the flag END. What
+stands behind that is room: a segment may be written over one that is needed no longer, which the
+disk takes in half the time that a growing file needs.
 
     segment header, 48 bytes; magic, version and CRC stay where they are in every version
         magic        8s   "leveretJ" ("leveretP" for page files, which no restart survives)
@@ -17,7 +19,8 @@ with a header and goes on with blocks, to the end of the file; nothing is padded
 
     block: what is checked, read and torn as one
         magic        4s   8b "LvB"
-        crc          u32  CRC-32 of the rest of the block, started with the salt
+        crc          u32  CRC-32 of the rest of the block, started with salt XOR segment
+                            number: never right for a block left over from another segment
         length       u32  of the records, in bytes
         offset       u32  of this block in its file
         flags        u16  1 SYNCED: all of this file before this block was on disk before the
@@ -25,6 +28,7 @@ with a header and goes on with blocks, to the end of the file; nothing is padded
                             a bad block without one behind it is a write the crash cut short.
                           2 OPEN: counts only together with the next block, for the group (a
                             transaction) does not end here
+                          4 END: nothing follows; no records. The next batch is written over it
         reserved     u16
         records
 
@@ -60,13 +64,14 @@ import sys
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import IntEnum
+from functools import cache
 from struct import Struct
 from typing import Literal, NamedTuple, cast
 from zlib import crc32
 
 from .disk import Buffer
 
-VERSION = 1
+VERSION = 2
 JOURNAL_MAGIC = b"leveretJ"
 PAGE_MAGIC = b"leveretP"
 BLOCK_MAGIC = b"\x8bLvB"
@@ -98,6 +103,7 @@ MOST_ATTRIBUTES = (1 << 16) - 1
 
 SYNCED = 1
 OPEN = 2
+END = 4
 ATTRIBUTES = 1
 
 
@@ -117,6 +123,12 @@ class Kind(IntEnum):
     NOTED = 11
 
 
+SPARE_NAME = "journal.spare"
+"""A segment that is needed no longer, to write a later one over."""
+
+_PAGE_BYTES = 4096
+"""What the kernel reads and writes at once: less of it would have to be read first."""
+
 _SEGMENT_NAME = re.compile(r"(journal|page)-(\d{10})\.log")
 
 
@@ -128,6 +140,11 @@ def segment_number(prefix: str, name: str) -> int | None:
     """The number in a segment's file name, None for any other file."""
     match = _SEGMENT_NAME.fullmatch(name)
     return int(match[2]) if match and match[1] == prefix else None
+
+
+def checksum_seed(salt: int, number: int) -> int:
+    """What the checksums of a segment's blocks start with."""
+    return salt ^ number
 
 
 class SegmentHeader(NamedTuple):
@@ -175,7 +192,7 @@ BLANK_BLOCK_HEADER = bytes(BLOCK_HEADER_SIZE)
 _NOT_COPIED = 256 * 1024
 
 
-def seal_block(parts: Sequence[Buffer], offset: int, flags: int, salt: int) -> list[Buffer]:
+def seal_block(parts: Sequence[Buffer], offset: int, flags: int, seed: int) -> list[Buffer]:
     """The buffers of a block whose parts are a blank header and the records in pieces."""
     apart: list[Buffer] = []
     if len(parts[-1]) >= _NOT_COPIED:
@@ -185,14 +202,20 @@ def seal_block(parts: Sequence[Buffer], offset: int, flags: int, salt: int) -> l
     length = len(block) - BLOCK_HEADER_SIZE + sum(map(len, apart))
     BLOCK_CHECKED.pack_into(block, CHECKED_FROM, length, offset, flags, 0)
     with memoryview(block) as view:
-        crc = crc32(view[CHECKED_FROM:], salt)
+        crc = crc32(view[CHECKED_FROM:], seed)
     for buffer in apart:
         crc = crc32(buffer, crc)
     BLOCK_HEADER.pack_into(block, 0, BLOCK_MAGIC, crc, length, offset, flags, 0)
     return [block, *apart]
 
 
-def check_block(window: bytes, at: int, offset: int, salt: int) -> str:
+def end_mark(offset: int, seed: int) -> bytes:
+    """A block that says that nothing follows, and zeros to the end of a page."""
+    (mark,) = seal_block([BLANK_BLOCK_HEADER], offset, END, seed)
+    return bytes(mark) + bytes(-(offset + BLOCK_HEADER_SIZE) % _PAGE_BYTES)
+
+
+def check_block(window: bytes, at: int, offset: int, seed: int) -> str:
     """What is wrong with the block at `at` in a window of the file, or nothing.
 
     `offset` is where the block stands in the file. The block must not reach beyond the window.
@@ -202,7 +225,7 @@ def check_block(window: bytes, at: int, offset: int, salt: int) -> str:
         return "no block begins here"
     with memoryview(window) as view:
         checked = view[at + CHECKED_FROM : at + BLOCK_HEADER_SIZE + length]
-        actual = crc32(checked, salt)
+        actual = crc32(checked, seed)
         checked.release()
     if actual != crc:
         return f"the checksum should be {crc:08x} and is {actual:08x}"
@@ -214,6 +237,12 @@ def check_block(window: bytes, at: int, offset: int, salt: int) -> str:
 def record(kind: Kind, number: int, body: bytes = b"") -> bytes:
     """Any record but a message."""
     return RECORD.pack(RECORD_SIZE + len(body), kind, 0, number) + body
+
+
+@cache
+def message_start(encoded_size: int) -> Struct:
+    """All of a message record before its blob; kind and flags as one number."""
+    return Struct(f"<IHQ{encoded_size}s")
 
 
 def owner_list(owners: Iterable[int]) -> bytes:

@@ -4,11 +4,12 @@ A bad block is one of two things. Every batch begins with a block that says that
 on disk when it was written (SYNCED), and no segment is begun before the last one is on disk. So a
 bad block with such a block or another segment behind it is damage, and the journal is not opened.
 One without is the write that a crash cut short; nobody was ever told that it was stored, and the
-log ends before it.
+log ends before it. In a file that was another segment's before, all of that lies behind the end as
+well; but no block of it is a good one here.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .disk import Disk
 from .errors import Damaged
@@ -19,6 +20,7 @@ from .records import (
     SEGMENT_HEADER_SIZE,
     SYNCED,
     SegmentHeader,
+    checksum_seed,
     segment_name,
     segment_number,
 )
@@ -47,7 +49,8 @@ class Cut:
 class Recovery:
     """What was found in a directory.
 
-    `stale` are segments that are needed no longer, `cut` says where to end the log if not where
+    `stale` are segments that are needed no longer, `unused` such as have got the name of a new one
+    but not its contents yet. `cut` says where to end the log if not where
     the files end, `last_batch` is the offset, in the last segment, of the last batch.
     """
 
@@ -58,6 +61,7 @@ class Recovery:
     last_batch: int
     records: int
     from_snapshot: bool = False
+    unused: list[int] = field(default_factory=list[int])
 
 
 class _EndsEarlier(Exception):
@@ -79,6 +83,9 @@ def recover(
     numbers = sorted(
         number for name in disk.names() if (number := segment_number(PREFIX, name)) is not None
     )
+    unused: list[int] = []
+    while numbers and _is_unused(disk, numbers[-1]):
+        unused.append(numbers.pop())
     if not numbers:
         return None
     # Segments are removed oldest first, but the removals may reach the disk in any order. Behind
@@ -97,7 +104,16 @@ def recover(
             run = [number for number in run if number <= cut.number]
     oldest = min(recovery.state.segments, default=0)
     recovery.stale = [number for number in numbers if number < oldest]
+    recovery.unused = unused
     return recovery
+
+
+def _is_unused(disk: Disk, number: int) -> bool:
+    """Is a file still what it was before it became the file of this segment?"""
+    file = disk.open(segment_name(PREFIX, number))
+    header = SegmentHeader.decode(file.pread(SEGMENT_HEADER_SIZE, 0))
+    file.close()
+    return header is not None and header.number < number
 
 
 def _from_snapshot(disk: Disk, run: Sequence[int], progress: Progress | None) -> Recovery | None:
@@ -132,6 +148,7 @@ class _Scan:
         if cut is not None:
             self._sizes[cut.number] = cut.offset
         self._total = sum(self._sizes.values())
+        self._salt: int | None = None
         self._done = 0
         self._reported = 0
         self._base = -1
@@ -159,11 +176,12 @@ class _Scan:
         replay = Replay(state)
         self._oldest = min(state.segments)
         last = max(state.segments)
+        self._salt = state.salt
         for number in self._run:
             segment = state.segments.get(number)
             if number >= last:
                 self._segment(replay, number, segment)
-            elif segment is not None and self._sizes[number] != segment.size:
+            elif segment is not None and self._sizes[number] < segment.size:
                 raise self._damaged(number, segment.size, "its length has changed")
         return self._finish(replay)
 
@@ -177,6 +195,7 @@ class _Scan:
             raise self._damaged(number - 1, self._sizes[number - 1], reason)
         if header.salt != replay.state.salt:
             raise self._damaged(number, 0, "it belongs to another journal")
+        self._salt = header.salt
         self._oldest = max(self._oldest, header.oldest)
         if segment is None:
             segment = Segment(number, header.base)
@@ -190,21 +209,23 @@ class _Scan:
         except BadRecord as bad:
             raise self._damaged(number, bad.offset, bad.reason) from bad
         except BadBlock as bad:
-            self._bad(number, bad, header.salt)
+            self._bad(number, bad)
         self._done += self._sizes[number]
         self._base = segment.end
 
     def _blocks(self, replay: Replay, number: int, start: int) -> None:
         file = self._files[number]
-        for window, at, end, offset, flags in read_blocks(
-            file, start, self._sizes[number], replay.state.salt
-        ):
+        seed = checksum_seed(replay.state.salt, number)
+        for window, at, end, offset, flags in read_blocks(file, start, self._sizes[number], seed):
             replay.block(window, at, end, offset)
             self._note_flags(number, offset, flags)
             done = self._done + offset
             if self._progress is not None and done - self._reported >= _PROGRESS:
                 self._reported = done
                 self._progress(done, self._total)
+        size = replay.state.segments[number].size
+        if size < self._sizes[number] and self._was_synced_behind(number, size):
+            raise BadBlock(size, "it ends, and more follows that was written later")
 
     def _note_flags(self, number: int, offset: int, flags: int) -> None:
         if flags & SYNCED:
@@ -223,16 +244,19 @@ class _Scan:
                 self._files[number], segment_name(PREFIX, number), JOURNAL_MAGIC, number
             )
         except BadBlock as bad:
-            self._bad(number, bad, None)
+            self._bad(number, bad)
             return None
 
-    def _bad(self, number: int, bad: BadBlock, salt: int | None) -> None:
+    def _bad(self, number: int, bad: BadBlock) -> None:
         """Decide whether a bad block is damage, which raises, or the end of the log."""
-        file = self._files[number]
         last = number == self._run[-1]
-        if not last or was_synced_behind(file, bad.offset + 1, self._sizes[number], salt):
+        if not last or self._was_synced_behind(number, bad.offset):
             raise self._damaged(number, bad.offset, bad.reason)
         self._cut = Cut(number, bad.offset, bad.reason)
+
+    def _was_synced_behind(self, number: int, offset: int) -> bool:
+        seed = None if self._salt is None else checksum_seed(self._salt, number)
+        return was_synced_behind(self._files[number], offset + 1, self._sizes[number], seed)
 
     def _damaged(self, number: int, offset: int, reason: str) -> Damaged:
         return Damaged(segment_name(PREFIX, number), offset, reason, self._disk.path)
@@ -251,4 +275,9 @@ class _Scan:
             if not state.segments[number].empty:
                 raise self._damaged(number, 0, "it was given up, but something in it is needed")
             del state.segments[number]
+        for number, segment in state.segments.items():
+            if number != max(
+                state.segments
+            ):  # its room is cut off: it goes on in a file that grows
+                segment.room = self._sizes[number]
         return Recovery(state, [], self._cut, replay.stopped, self._last_batch, replay.records)

@@ -8,6 +8,7 @@ from .records import (
     BLOCK_HEADER,
     BLOCK_HEADER_SIZE,
     BLOCK_MAGIC,
+    END,
     SEGMENT_HEADER_SIZE,
     SYNCED,
     VERSION,
@@ -46,12 +47,12 @@ def read_header(file: File, name: str, magic: bytes, number: int) -> SegmentHead
 
 
 def read_blocks(
-    file: File, start: int, end: int, salt: int
+    file: File, start: int, end: int, seed: int
 ) -> Iterator[tuple[bytes, int, int, int, int]]:
     """The blocks of a file between two offsets. Raises BadBlock.
 
     Each is a window on the file, begin and end of the records in it, the block's offset in the
-    file, and its flags.
+    file, and its flags. A block with the flag END is not among them: it is the end.
     """
     offset = start
     want = _WINDOW
@@ -66,9 +67,11 @@ def read_blocks(
             if at + size > len(window):
                 want = max(size, _WINDOW)
                 break
-            problem = check_block(window, at, offset + at, salt)
+            problem = check_block(window, at, offset + at, seed)
             if problem:
                 raise BadBlock(offset + at, problem)
+            if flags & END:
+                return
             yield window, at + BLOCK_HEADER_SIZE, at + size, offset + at, flags
             at += size
         offset += at
@@ -90,17 +93,17 @@ def _block_size(window: bytes, at: int, offset: int, end: int) -> tuple[int, int
     return size, flags
 
 
-def next_block(file: File, start: int, end: int, salt: int | None, flag: int = 0) -> int:
+def next_block(file: File, start: int, end: int, seed: int | None, flag: int = 0) -> int:
     """The offset of the next good block at or after `start` that has this flag, or -1.
 
-    For finding the way again behind a bad block. Without a salt, checksums are not looked at.
+    For finding the way again behind a bad block. Without a seed, checksums are not looked at.
     """
     offset = start
     while offset < end:
         window = file.pread(min(_WINDOW, end - offset), offset)
         at = window.find(BLOCK_MAGIC)
         while at >= 0:
-            if is_block(file, offset + at, end, salt, flag):
+            if is_block(file, offset + at, end, seed, flag):
                 return offset + at
             at = window.find(BLOCK_MAGIC, at + 1)
         if len(window) < _WINDOW:
@@ -110,7 +113,7 @@ def next_block(file: File, start: int, end: int, salt: int | None, flag: int = 0
     return -1
 
 
-def is_block(file: File, offset: int, end: int, salt: int | None, flag: int) -> bool:
+def is_block(file: File, offset: int, end: int, seed: int | None, flag: int) -> bool:
     """Does a good block with this flag begin here?"""
     header = file.pread(BLOCK_HEADER_SIZE, offset)
     if len(header) < BLOCK_HEADER_SIZE:
@@ -119,12 +122,12 @@ def is_block(file: File, offset: int, end: int, salt: int | None, flag: int) -> 
     size = BLOCK_HEADER_SIZE + length
     if magic != BLOCK_MAGIC or own_offset != offset or offset + size > end or flags & flag != flag:
         return False
-    if salt is None:
+    if seed is None:
         return True
     block = file.pread(size, offset)
-    return len(block) == size and not check_block(block, 0, offset, salt)
+    return len(block) == size and not check_block(block, 0, offset, seed)
 
 
-def was_synced_behind(file: File, start: int, end: int, salt: int | None) -> bool:
+def was_synced_behind(file: File, start: int, end: int, seed: int | None) -> bool:
     """Is there a block, from `start` on, that was written when all before it was on disk?"""
-    return next_block(file, start, end, salt, SYNCED) >= 0
+    return next_block(file, start, end, seed, SYNCED) >= 0

@@ -6,6 +6,8 @@ sizes is off by a few percent at most. That is exact enough to compare live byte
 
 from bisect import bisect_left
 
+from .records import checksum_seed, end_mark
+
 
 def _bounds() -> list[int]:
     bounds = [0]
@@ -42,7 +44,8 @@ def size_class(size: int) -> int:
 class Segment:
     """One file of the log: how long it is and how much of it still matters.
 
-    `base` is the log position of its first byte, `size` its length up to the last sealed block.
+    `base` is the log position of its first byte, `size` its length up to the last sealed block,
+    `room` the length that its file had before, if it was another segment's.
     `messages` counts message records in sealed blocks, `message_bytes` their bytes; `dead` and
     `dead_bytes` (an estimate) those that nobody needs any more. `definitions` counts the
     definitions whose latest record stands here, `definition_bytes` their bytes. `chunks` are the
@@ -59,6 +62,7 @@ class Segment:
         "message_bytes",
         "messages",
         "number",
+        "room",
         "size",
     )
 
@@ -66,6 +70,7 @@ class Segment:
         self.number = number
         self.base = base
         self.size = 0
+        self.room = 0
         self.messages = 0
         self.message_bytes = 0
         self.dead = 0
@@ -78,6 +83,14 @@ class Segment:
     def end(self) -> int:
         """The log position behind its last byte."""
         return self.base + self.size
+
+    def mark_end(self, salt: int) -> bytes:
+        """What to write behind its last block if its file goes on behind that; else nothing."""
+        if self.size >= self.room:
+            return b""
+        mark = end_mark(self.size, checksum_seed(salt, self.number))
+        self.room = max(self.room, self.size + len(mark))
+        return mark
 
     @property
     def live_bytes(self) -> int:

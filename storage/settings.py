@@ -13,7 +13,7 @@ class Settings:
     index behind, so that the next start need not read the log.
     """
 
-    segment_bytes: int = 32 * 1024 * 1024
+    segment_bytes: int = 16 * 1024 * 1024
     slack_segments: int = 4
     rewrite_bytes: int = 1024 * 1024
     snapshots: bool = True

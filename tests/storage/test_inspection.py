@@ -104,7 +104,7 @@ def test_a_damaged_header_is_shown() -> None:
 def test_a_dump_shows_every_kind_of_record() -> None:
     text = "\n".join(dump(filled(), blob_bytes=5))
     for expected in (
-        "journal-0000000001.log:0 version 1, salt 00005eed, segment 1, oldest 1, base 0, next id 1",
+        "journal-0000000001.log:0 version 2, salt 00005eed, segment 1, oldest 1, base 0, next id 1",
         "  started",
         "SYNCED",
         "OPEN",

@@ -76,7 +76,7 @@ def test_a_large_old_backlog_is_rewritten_at_most_once_per_its_own_size() -> Non
     sync(journal)
     pump(journal, 1, 20_000)
     settle_down(journal)
-    assert disk.used_bytes < 2 * 1_100_000 + 5 * SMALL.segment_bytes
+    assert disk.used_bytes < 2 * 1_100_000 + 6 * SMALL.segment_bytes
     # 20 MB went by a backlog of 1 MB: each megabyte allows one rewriting.
     assert 2_000_000 < journal.statistics().rewritten_bytes < 23_000_000
     assert len(journal.read_many(backlog)) == 1000
@@ -113,7 +113,7 @@ def test_definitions_move_in_bits_too() -> None:
             sizes.append(sync(journal))
     assert journal.statistics().rewritten_bytes > 90_000
     assert max(sizes, default=0) < 3 * SMALL.rewrite_bytes
-    assert disk.used_bytes < 2 * 100_000 + 4 * SMALL.segment_bytes
+    assert disk.used_bytes < 2 * 100_000 + 6 * SMALL.segment_bytes
     expected = {b"key %d" % n: bytes([n % 256]) * 300 for n in range(300)}
     assert journal.definitions() == expected
     _, recovered = open_journal(MemoryDisk(disk.files()), SMALL)
@@ -175,7 +175,7 @@ def write_until_full(journal: Journal) -> Batch:
 def test_rewriting_goes_on_after_the_disk_was_full() -> None:
     disk = MemoryDisk()
     journal, _ = open_journal(disk, SMALL)
-    kept = [journal.append_message((2,), bytes(1000)) for _ in range(200)]
+    kept = [journal.append_message((2,), bytes(1000)) for _ in range(600)]
     journal.append_message((1,), bytes(800_000))
     sync(journal)
     journal.drop_owner(1)
@@ -185,7 +185,7 @@ def test_rewriting_goes_on_after_the_disk_was_full() -> None:
     batch.write_and_sync()
     journal.synced(batch)
     settle_down(journal)
-    assert disk.used_bytes < 600_000
+    assert disk.used_bytes < 1_000_000
     _, recovered = open_journal(MemoryDisk(disk.files()), SMALL)
     assert list(recovered.messages[2]) == kept
 

@@ -176,6 +176,8 @@ class MemoryDisk:
 
     def rename(self, old: str, new: str) -> None:
         self.before("rename", old)
+        if old not in self._inodes:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), old)
         inode = self._inodes[new] = self._inodes.pop(old)
         self._unsynced.append((old, new, inode))
 
