@@ -11,7 +11,7 @@ from .queues import EXCHANGES, GRAVE_QUEUES, GRAVES, QUEUES
 _QUEUE_NAMES = tuple(QUEUES)
 _GRAVE_QUEUES = [_QUEUE_NAMES.index(name) for name in GRAVE_QUEUES]
 _PLAIN = "d0 d0 d0 d0 d1 d1 t0 t0 x a0 p0 p0"
-_SPECIAL = ("e0 e1 e1 e1", "e0 e0 m0", "e2 r0", "m1 m2", "b0 e0 m0", "z0")
+_SPECIAL = ("e0 e1 e1 e1", "e0 e0 m0", "e2 r0", "m1 m2", "b0 e0 m0", "q0 q0 b0", "q1 q1", "z0")
 CLIENTS = 3
 CHANNELS = 2
 

@@ -18,6 +18,7 @@ class Reason(Enum):
     REJECTED = "rejected"
     EXPIRED = "expired"
     MAXLEN = "maxlen"
+    DELIVERY_LIMIT = "delivery_limit"
 
 
 @dataclass(slots=True, eq=False)

@@ -7,6 +7,7 @@ from fake_client import Received, shown
 
 from .expiry import is_too_late
 from .model import Model
+from .quorum import HEADER, check_count
 from .things import Entry, MChannel, MConsumer, MQueue, Violation
 from .world import name_of
 
@@ -29,7 +30,7 @@ def check_deliveries(model: Model, delivered: Observed) -> None:
         if not same:
             raise Violation(f"order: {name_of(got)} of {consumer.queue.name}, not its turn")
         entry = same.pop(0)
-        if consumer in last and entry < last[consumer]:
+        if consumer.queue.in_order and consumer in last and entry < last[consumer]:
             raise Violation(f"order: {name_of(got)} of {consumer.queue.name} too late")
         last[consumer] = entry
         _check_one(channel, got, consumer, entry)
@@ -70,6 +71,8 @@ def _take(model: Model, queue: MQueue, delivered: Counter[str]) -> list[Entry]:
     for entry in queue.ready:
         if delivered[entry.name] and is_too_late(entry, model.now_ms):
             raise Violation(f"expired: {entry.name} delivered from {queue.name} too late")
+    if not queue.in_order:
+        return _take_any(queue, delivered)
     taken: list[Entry] = []
     while (entry := model.offer(queue)) and delivered[entry.name]:
         delivered[entry.name] -= 1
@@ -78,10 +81,22 @@ def _take(model: Model, queue: MQueue, delivered: Counter[str]) -> list[Entry]:
     return taken
 
 
+def _take_any(queue: MQueue, delivered: Counter[str]) -> list[Entry]:
+    taken: list[Entry] = []
+    for entry in list(queue.ready):
+        if delivered[entry.name]:
+            delivered[entry.name] -= 1
+            queue.ready.remove(entry)
+            taken.append(entry)
+    return taken
+
+
 def _check_one(channel: MChannel, got: Received, consumer: MConsumer, entry: Entry) -> None:
     name = entry.name
     if got.call.redelivered != entry.redelivered:
         raise Violation(f"redelivered: {name} has {got.call.redelivered}")
+    if consumer.queue.traits.quorum:
+        check_count(entry, (got.headers or {}).get(HEADER, 0))
     if not consumer.has_credit():
         raise Violation(f"prefetch: {name} delivered to {consumer.tag} without credit")
     if got.call.delivery_tag != channel.last_tag + 1:

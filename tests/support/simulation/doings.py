@@ -64,6 +64,17 @@ class Doings:
             if command.options.get("queue") == name
         }
 
+    def _has_limits_of_consumers_only(self, client: int, channel: int) -> bool:
+        """A quorum queue is not consumed from on a channel with a limit of its own."""
+        it = self._conversation.ready(client, channel)
+        if it is None:
+            return False
+        known = it.model.channels.get(channel)
+        return (known is None or not known.limit) and not any(
+            command.channel == channel and command.options.get("all_of_it")
+            for command in (*it.outbox, *it.pending)
+        )
+
     def _with(self, what: str, client: int, channel: int) -> tuple[int, MChannel] | None:
         """A channel that has something unsettled, or consumers: this one, else the first."""
         found = [
@@ -104,6 +115,7 @@ class Doings:
         name = self._queue_name(client, queue)
         if self._would_meet(name):
             return
+        if_empty = if_empty and not traits_of(name).quorum  # it knows no conditions
         options = {"queue": name, "if_empty": bool(if_empty), "nowait": bool(nowait)}
         self._send(client, channel, more, "delete_queue", options, Queue.Delete(**options))
 
@@ -257,7 +269,10 @@ class Doings:
         if not blind:
             self._need_queue(client, channel, queue)
         name = self._queue_name(client, queue)
-        if self._would_meet(name):
+        known = self._stage.model.queues.get(name)
+        is_in_order = known is None or known.in_order
+        pages_out = traits_of(name).quorum and self._stage.model.pages_out
+        if self._would_meet(name) or not is_in_order or pages_out:
             return
         options = {"queue": name, "no_ack": bool(no_ack)}
         self._send(client, channel, more, "get", options, Basic.Get(**options))
@@ -269,6 +284,8 @@ class Doings:
             self._need_queue(client, channel, queue)
         name, tag = self._queue_name(client, queue), f"c{self._next_tag()}"
         if traits_of(name).refuses or self._would_meet(name, "get", "purge", "delete_queue"):
+            return
+        if traits_of(name).quorum and not self._has_limits_of_consumers_only(client, channel):
             return
         declares = [other for other, what in self._coming(name) if what == "declare_queue"]
         if traits_of(name).is_special and any(other != client for other in declares):

@@ -9,7 +9,7 @@ from itertools import count
 
 from fake_client import Received
 
-from . import expiry, limits
+from . import expiry, limits, quorum
 from .dead_letters import Burial, Reason, letter_of, may_enter
 from .queues import EXCHANGES, REJECT_PUBLISH_DLX
 from .things import (
@@ -36,6 +36,8 @@ class Model:
     def __init__(self) -> None:
         self.batch = 1
         self.now_ms = 0
+        self.pages_out = False
+        """Whether messages are not always in memory."""
         self.queues: dict[str, MQueue] = {}
         self.incarnations: list[MQueue] = []
         self.exchanges: set[str] = set()
@@ -142,20 +144,23 @@ class Model:
             if queue not in taking and queue.traits.overflow == REJECT_PUBLISH_DLX:
                 self._dying.append(Burial(queue, sent, Reason.MAXLEN, None))
         entries = [(queue, self._enqueue(queue, sent, commit)) for queue in taking]
-        on_disk = sent.persistent and any(queue.durable for queue in taking)
+        on_disk = any(queue.keeps(sent) for queue in taking)
         return Put(entries, on_disk, len(taking) < len(queues))
 
     def _enqueue(self, queue: MQueue, sent: Sent, commit: Commit | None) -> Entry:
+        place = self.next_place()
         entry = Entry(
             sent,
-            self.next_place(),
+            place,
             self.batch,
             min(sent.priority, queue.traits.max_priority),
             expiry.expires_ms(queue.traits, sent, self.now_ms),
+            stands=place,
             published_by=commit,
         )
+        queue.in_order = queue.in_order or not queue.ready
         insort(queue.ready, entry)
-        if sent.persistent and queue.durable:
+        if queue.keeps(sent):
             queue.stored.append(entry)
             if commit is not None:
                 commit.published.append((queue, entry))
@@ -168,14 +173,13 @@ class Model:
         on_disk = False
         for delivery in deliveries:
             entry, queue = delivery.entry, delivery.queue
-            if outcome is Outcome.REQUEUED and not queue.deleted:
-                entry.redelivered = True
-                insort(queue.ready, entry)
-                self._trim(queue)
+            returns = outcome in (Outcome.REQUEUED, Outcome.ABANDONED)
+            if returns and not queue.deleted:
+                self._return(queue, entry, asked=outcome is Outcome.REQUEUED)
             elif entry.settled_in is None:
                 entry.settled_by = commit
                 self._be_done(queue, entry, outcome)
-                if entry.sent.persistent and queue.durable and not queue.deleted:
+                if queue.keeps(entry.sent) and not queue.deleted:
                     on_disk = True
                     if commit is not None:
                         commit.settled.append((queue, entry))
@@ -184,6 +188,18 @@ class Model:
                 delivery.consumer.channel.consumed -= 1
         return on_disk
 
+    def _return(self, queue: MQueue, entry: Entry, *, asked: bool) -> None:
+        entry.redelivered = True
+        if queue.traits.quorum:
+            quorum.count_return(entry, self.batch)
+            if quorum.is_too_often(queue, entry):
+                self._die(queue, entry, Reason.DELIVERY_LIMIT)
+                return
+            quorum.put_in_place(queue, entry, self.next_place(), asked=asked)
+            queue.in_order = (queue.in_order or not queue.ready) and not self.pages_out
+        insort(queue.ready, entry)
+        self._trim(queue)
+
     def _be_done(self, queue: MQueue, entry: Entry, outcome: Outcome) -> None:
         if outcome is Outcome.REJECTED:
             self._die(queue, entry, Reason.REJECTED)
@@ -191,7 +207,7 @@ class Model:
             entry.settled_in = self.batch
 
     def offer(self, queue: MQueue) -> Entry | None:
-        """The message that a consumer gets next."""
+        """The message that a consumer gets next, if that is known."""
         while queue.ready and expiry.is_too_late(queue.ready[0], self.now_ms):
             self._die(queue, queue.ready.pop(0), Reason.EXPIRED)
         return queue.ready[0] if queue.ready else None
@@ -276,7 +292,7 @@ class Model:
         for consumer in list(channel.consumers.values()):
             self.cancel(consumer)
         self.rollback(channel)
-        self.settle(channel.unsettled.values(), Outcome.REQUEUED)
+        self.settle(channel.unsettled.values(), Outcome.ABANDONED)
         channel.unsettled.clear()
         channel.mode = ""
 

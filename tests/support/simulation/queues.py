@@ -28,6 +28,8 @@ class Traits:
     dead_letter_exchange: str | None = None
     dead_letter_key: str | None = None
     takes_expirations: bool = False
+    quorum: bool = False
+    delivery_limit: int | None = None
 
     @property
     def refuses(self) -> bool:
@@ -38,7 +40,8 @@ class Traits:
     def is_special(self) -> bool:
         """Whether its messages are looked at one by one."""
         limited = self.max_length is not None or self.max_bytes is not None
-        return self.takes_expirations or self.ttl_ms is not None or limited or self.max_priority > 0
+        timed = self.takes_expirations or self.ttl_ms is not None
+        return timed or limited or self.quorum or self.max_priority > 0
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -51,6 +54,8 @@ class Traits:
             "x-max-length": self.max_length,
             "x-max-length-bytes": self.max_bytes,
             "x-overflow": overflow,
+            "x-queue-type": "quorum" if self.quorum else None,
+            "x-delivery-limit": self.delivery_limit,
             "x-dead-letter-exchange": self.dead_letter_exchange,
             "x-dead-letter-routing-key": self.dead_letter_key,
         }
@@ -83,6 +88,8 @@ QUEUES: dict[str, Traits] = {
     "m1": Traits(max_length=3, overflow=REJECT_PUBLISH),
     "m2": Traits(max_bytes=700, overflow=REJECT_PUBLISH_DLX, **_to_queue("d0")),
     "b0": Traits(max_bytes=700, **_to_queue("e0")),
+    "q0": Traits(quorum=True, delivery_limit=2, **_to_queue("b0")),
+    "q1": Traits(quorum=True),
     "z0": Traits(expires_ms=200),
 }
 """`x` stands for each client's own exclusive queue."""

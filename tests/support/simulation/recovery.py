@@ -158,13 +158,13 @@ def _check_commit(commit: Commit, after: Aftermath) -> None:
 def _check_burial(burial: Burial, after: Aftermath) -> None:
     """The message or all of its dead letters must be there."""
     queue, entry = burial.queue, burial.entry
-    if entry is None or not (entry.sent.persistent and queue in after.entries):
+    if entry is None or not (queue.keeps(entry.sent) and queue in after.entries):
         return
     if after.has(queue, entry) or not after.disk.has(entry.published_in):
         return
     for target, letter in burial.letters:
         gone = target not in after.entries or not after.disk.lacks(letter.settled_in)
-        if not gone and not after.has(target, letter):
+        if target.keeps(letter.sent) and not gone and not after.has(target, letter):
             raise Violation(f"lost: {entry.name} between {queue.name} and {target.name}")
 
 
@@ -191,17 +191,23 @@ def start_over(model: Model, world: World, after: Aftermath, *, redelivered: boo
     fresh = Model()
     fresh.next_place = model.next_place
     fresh.now_ms = world.now_ms
+    fresh.pages_out = model.pages_out
     for old_queue, entries in after.entries.items():
         queue = replace(
             old_queue, defined_in=0, deleted_in=None, used_ms=world.now_ms, ready=[], stored=[],
-            consumers=[],
+            consumers=[], in_order=not (old_queue.traits.quorum and entries),
         )  # fmt: skip
         fresh.queues[queue.name] = queue
         fresh.incarnations.append(queue)
         for old in entries:
+            place = fresh.next_place()
+            returns = sum(map(after.disk.has, old.returned_in))
+            forgotten = sum(map(after.disk.lacks, old.returned_in))
             entry = replace(
-                old, place=fresh.next_place(), published_in=0, settled_in=None, published_by=None,
+                old, place=place, published_in=0, settled_in=None, published_by=None,
                 settled_by=None, redelivered=redelivered or old.redelivered,
+                stands=place, returns=returns, returned_in=[0] * returns,
+                doubtful_returns=len(old.returned_in) - returns - forgotten,
             )  # fmt: skip
             queue.stored.append(entry)
             insort(queue.ready, entry)

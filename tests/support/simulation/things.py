@@ -60,16 +60,23 @@ class Entry:
 
     sent: Sent
     place: int
+    """Where it came in."""
     published_in: int
     priority: int = 0
     expires_ms: int | None = None
+    stands: int = 0
+    """Where it stands."""
+    returns: int = 0
+    doubtful_returns: int = 0
+    """Of those before a crash, how many may have been forgotten or not."""
+    returned_in: list[int] = field(default_factory=list)
     redelivered: bool = False
     settled_in: int | None = None
     published_by: Commit | None = None
     settled_by: Commit | None = None
 
     def __lt__(self, other: "Entry") -> bool:
-        return (-self.priority, self.place) < (-other.priority, other.place)
+        return (-self.priority, self.stands) < (-other.priority, other.stands)
 
     @property
     def name(self) -> str:
@@ -90,8 +97,10 @@ class MQueue:
     deleted_in: int | None = None
     ready: list[Entry] = field(default_factory=list)
     stored: list[Entry] = field(default_factory=list)
-    """Every persistent message that it ever had, if it is durable."""
+    """Every message that it ever had and that it keeps on disk."""
     consumers: "list[MConsumer]" = field(default_factory=list)
+    in_order: bool = True
+    """Whether it is known in which order the messages stand."""
 
     @property
     def deleted(self) -> bool:
@@ -100,6 +109,10 @@ class MQueue:
     @property
     def durable(self) -> bool:
         return self.traits.durable
+
+    def keeps(self, sent: Sent) -> bool:
+        """Whether a restart brings a message back."""
+        return self.durable and (sent.persistent or self.traits.quorum)
 
 
 @dataclass(slots=True)
@@ -134,6 +147,8 @@ class Outcome(Enum):
 
     ACKNOWLEDGED = auto()
     REQUEUED = auto()
+    ABANDONED = auto()
+    """Nothing: the channel has ended."""
     REJECTED = auto()
 
 
