@@ -29,6 +29,11 @@ password = "guest"
 permissions."/" = { configure = ".*", write = ".*", read = ".*" }
 
 [[users]]
+name = "topical"
+password = "guest"
+permissions."/" = { configure = ".*", write = ".*", read = ".*" }
+
+[[users]]
 name = "nobody"
 password = "guest"
 permissions."/" = { configure = "", write = "", read = "" }
@@ -38,6 +43,12 @@ ENDLESS = {
     "name": "endless",
     "pattern": "^endless",
     "definition": {"delivery-limit": -1},
+}
+DEFINITIONS = {
+    "topic_permissions": [
+        {"vhost": "/", "user": "topical", "exchange": "amq.topic", "write": "^own", "read": ""}
+    ],
+    "global_parameters": [{"name": "cluster_name", "value": "the shop"}],
 }
 
 
@@ -50,7 +61,8 @@ def version(request: pytest.FixtureRequest) -> str:
 def own_broker(version: str) -> Iterator[LeveretProcess]:
     with tempfile.TemporaryDirectory(prefix="leveret-emulating-") as folder:
         definitions = Path(folder) / "definitions.json"
-        definitions.write_text(json.dumps({"policies": [] if version == "3.13" else [ENDLESS]}))
+        policies = {"policies": [] if version == "3.13" else [ENDLESS]}
+        definitions.write_text(json.dumps(DEFINITIONS | policies))
         options = ("--emulate", version, "--definitions", str(definitions))
         process = LeveretProcess(LEVERET, Path(folder), *options, settings=SETTINGS)
         process.start()
@@ -104,6 +116,7 @@ def test_version_is_announced(connect, version):
     properties = connect()._impl.server_properties
     assert properties["version"].startswith(version)
     assert properties["product"] == "RabbitMQ"
+    assert properties["cluster_name"] == "the shop"
 
 
 def test_unknown_exchange_type_closes_the_connection_or_from_4_0_on_the_channel(channel, version):
@@ -207,6 +220,31 @@ def test_policy_with_keys_that_are_not_there_stops_the_start(tmp_path, version, 
     )
     with pytest.raises(AssertionError, match=fault):
         process.start()
+
+
+def test_parameter_of_a_plugin_that_is_not_there_stops_the_start(tmp_path):
+    definitions = tmp_path / "definitions.json"
+    shovel = {"vhost": "/", "component": "shovel", "name": "mine", "value": {}}
+    definitions.write_text(json.dumps({"parameters": [shovel]}))
+    process = LeveretProcess(LEVERET, tmp_path, "--definitions", str(definitions))
+    with pytest.raises(AssertionError, match="component 'shovel' not found"):
+        process.start()
+
+
+def test_topic_permissions_are_about_the_keys_of_cc_too_from_4_0_on(connect, version):
+    channel = connect("topical").channel()
+    channel.confirm_delivery()
+    properties = pika.BasicProperties(headers={"CC": ["foreign"]})
+    if version == "3.13":
+        channel.basic_publish("amq.topic", "own", b"", properties)
+        return
+    with pytest.raises(ChannelClosedByBroker) as closed:
+        channel.basic_publish("amq.topic", "own", b"", properties)
+    assert closed.value.args == (
+        403,
+        "ACCESS_REFUSED - access to topic 'foreign' in exchange 'amq.topic' in vhost '/' refused"
+        " for user 'topical'",
+    )
 
 
 def test_nack_does_not_count_towards_the_delivery_limit_from_4_3_on(channel, version):

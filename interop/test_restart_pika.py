@@ -157,8 +157,10 @@ def test_offsets_of_a_stream_are_the_same_after_a_restart(
 
     with channel_until_the_end(own_broker) as channel:
         channel.queue_declare("log", durable=True, arguments=arguments)
-        for number in range(1000):
-            channel.basic_publish("", "log", str(number), TRANSIENT)
+        in_bulk = channel.connection.channel()
+        for number in range(999):
+            in_bulk.basic_publish("", "log", str(number), TRANSIENT)
+        channel.basic_publish("", "log", "999", TRANSIENT)
         before = offsets(channel)
         restart()
     assert 0 < before[0][0] < 1000
@@ -167,3 +169,38 @@ def test_offsets_of_a_stream_are_the_same_after_a_restart(
         assert offsets(channel) == before
         channel.basic_publish("", "log", b"1000", TRANSIENT)
         assert offsets(channel)[-1] == (1000, 1000)
+
+
+def test_what_has_expired_meanwhile_is_a_dead_letter_after_a_restart(
+    own_broker: LeveretProcess, restart: Callable[[], None]
+):
+    with channel_until_the_end(own_broker) as channel:
+        letters = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
+        channel.queue_declare("dead", durable=True)
+        channel.queue_declare("q", durable=True, arguments=letters | {"x-message-ttl": 60_000})
+        channel.basic_publish("", "q", b"stays", PERSISTENT)
+        channel.queue_declare("brief", durable=True, arguments=letters | {"x-message-ttl": 100})
+        channel.basic_publish("", "brief", b"expired", PERSISTENT)
+        restart()
+    with channel_to(own_broker) as channel:
+        method, properties, body = next(channel.consume("dead", inactivity_timeout=5))
+        assert (body, properties.headers["x-death"][0]["reason"]) == (b"expired", "expired")
+        channel.basic_ack(method.delivery_tag)
+        assert [body for body, _ in bodies_in(channel, "q")] == [b"stays"]
+
+
+def test_what_is_out_with_a_consumer_of_a_quorum_queue_comes_back_with_its_count(
+    own_broker: LeveretProcess, restart: Callable[[], None]
+):
+    with channel_until_the_end(own_broker) as channel:
+        channel.queue_declare("q", durable=True, arguments={"x-queue-type": "quorum"})
+        channel.basic_publish("", "q", b"x", TRANSIENT)
+        channel.basic_reject(channel.basic_get("q")[0].delivery_tag, requeue=True)
+        channel.basic_get("q")
+        channel.queue_declare("other", durable=True)
+        channel.basic_publish("", "other", b"on disk, and so all before it", PERSISTENT)
+        restart()
+    with channel_to(own_broker) as channel:
+        method, properties, body = channel.basic_get("q")
+        assert (method.redelivered, body) == (True, b"x")
+        assert properties.headers["x-delivery-count"] >= 1  # the return; not what was out besides

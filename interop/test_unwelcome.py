@@ -1,4 +1,4 @@
-"""A user who may connect from the same machine only, and another address of it; with pika."""
+"""Who may not come from everywhere, and who comes and says nothing; with pika and a bare socket."""
 
 import socket
 import tempfile
@@ -25,7 +25,7 @@ def outer_address() -> str:
 
 @pytest.fixture
 def own_broker() -> Iterator[LeveretProcess]:
-    settings = "[connection]\nfailed_login_delay_s = 0.1\n"
+    settings = "[connection]\nfailed_login_delay_s = 0.1\nhandshake_timeout_s = 0.5\n"
     with tempfile.TemporaryDirectory(prefix="leveret-loopback-") as folder:
         process = LeveretProcess(LEVERET, Path(folder), "--host", "0.0.0.0", settings=settings)
         process.start()
@@ -40,3 +40,11 @@ def test_guest_comes_from_the_same_machine_only(own_broker):
     pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", own_broker.port)).close()
     with pytest.raises(pika.exceptions.ProbableAuthenticationError, match="ACCESS_REFUSED"):
         pika.BlockingConnection(pika.ConnectionParameters(address, own_broker.port))
+
+
+def test_who_says_nothing_is_hung_up_on(own_broker):
+    for sent in (b"", b"AMQP", b"AMQP\0\0\x09\1"):
+        with socket.create_connection(("127.0.0.1", own_broker.port), 5) as silent:
+            silent.sendall(sent)
+            while silent.recv(4096):
+                pass  # connection.start, if it has heard enough for that
