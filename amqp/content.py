@@ -15,6 +15,7 @@ from .fields import (
     Table,
     check_field,
     check_table,
+    decode_field,
     decode_table,
     encode_field,
 )
@@ -170,6 +171,23 @@ def header_entries(raw: bytes, at: int) -> list[tuple[str, int, int]]:
         at = check_field(raw, at + 1 + raw[at])
         entries.append((name.decode("utf-8", "surrogateescape"), start, at))
     return entries
+
+
+def find_header(raw: bytes, name: str) -> Field | None:
+    """One entry of the headers of raw properties (flags and list) that have been checked before;
+    None if there is none. Costs less than to decode all of them.
+    """
+    flags, at = _FLAGS.unpack_from(raw)[0], 2
+    if not flags & HEADERS:
+        return None
+    for flag in (CONTENT_TYPE, CONTENT_ENCODING):
+        if flags & flag:
+            at += 1 + raw[at]
+    found = None
+    for entry, start, _ in header_entries(raw, at):
+        if entry == name:
+            found = decode_field(raw, start + 1 + raw[start])[0]
+    return found
 
 
 def content_header(body_bytes: int, properties: bytes) -> bytes:

@@ -118,7 +118,7 @@ def decode_table(data: bytes, at: int, depth: int = 0) -> tuple[Table, int]:
         at += 1 + size
         if at >= end:
             raise MalformedField("a name without a value")
-        table[name], at = _decode_field(data, at, depth)
+        table[name], at = decode_field(data, at, depth)
     if at != end:
         raise MalformedField("the last value reaches past the end of its table")
     return table, at
@@ -206,7 +206,8 @@ def _bounds(data: bytes, at: int) -> tuple[int, int]:
     return end, start
 
 
-def _decode_field(data: bytes, at: int, depth: int) -> tuple[Field, int]:
+def decode_field(data: bytes, at: int, depth: int = 0) -> tuple[Field, int]:
+    """The tag and value at `at`, and the offset behind them. Raises MalformedField."""
     tag = chr(data[at])
     at += 1
     fixed = _FIXED.get(tag)
@@ -250,7 +251,7 @@ def _decode_array(data: bytes, at: int, depth: int) -> tuple[Value, int]:
         raise MalformedField("arrays nested too deeply")
     items: list[Field] = []
     while at < end:
-        item, at = _decode_field(data, at, depth)
+        item, at = decode_field(data, at, depth)
         items.append(item)
     if at != end:
         raise MalformedField("the last value reaches past the end of its array")

@@ -92,12 +92,7 @@ class Channel:
         back.
         """
         if outcome is Outcome.ACKNOWLEDGED:
-            stored: dict[Queue, list[int]] = {}
-            for message, queue, _ in deliveries:
-                if message.stored:
-                    stored.setdefault(queue, []).append(message.stored)
-            for queue, ids in stored.items():
-                queue.settle_many(ids)
+            self._acknowledge(deliveries)
         elif outcome is not Outcome.REJECTED:
             failed = outcome in (Outcome.RETURNED, Outcome.ABANDONED)
             asked = outcome in (Outcome.RETURNED, Outcome.HANDED_BACK)
@@ -109,6 +104,17 @@ class Channel:
         self.unsettled.release(deliveries)
         if self.unsettled.limit:
             self.wake_consumers()
+
+    def _acknowledge(self, deliveries: list[Delivery]) -> None:
+        stored: dict[Queue, list[int]] = {}
+        for message, queue, _ in deliveries:
+            if message.stored:
+                stored.setdefault(queue, []).append(message.stored)
+        for queue, ids in stored.items():
+            queue.settle_many(ids)
+        if self.unsettled.reports:
+            for message, queue, _ in deliveries:
+                queue.gone(message)
 
     def wake_consumers(self) -> None:
         """Let every consumer of the channel try again: the channel's limit has room, or has

@@ -152,8 +152,7 @@ class Consumer:
         connection.output.append(head + content)
         connection.spent(len(head) + len(content))
         if self.no_ack:
-            if message.stored:
-                self.queue.settle(message)
+            self.queue.drop(message)
         else:
             unsettled.deliveries[unsettled.last_tag] = (message, self.queue, self)
             self.unsettled += 1

@@ -157,8 +157,7 @@ def basic_get(channel: Channel, call: BasicGet) -> None:
     if call.no_ack:
         channel.unsettled.last_tag += 1
         tag = channel.unsettled.last_tag
-        if message.stored:
-            queue.settle(message)
+        queue.drop(message)
     else:
         tag = channel.unsettled.add(message, queue)
     head = get_ok_frame(channel.number, tag, redelivered, message.address, queue.message_count)

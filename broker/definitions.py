@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..amqp.fields import Table, decode_table, encode_table
 from .configuration import DEFAULT_USERS, DEFAULT_VHOSTS
+from .deduplication_exchange import DeduplicationExchange
 from .delayed_exchange import DelayedExchange
 from .exchange import Exchange
 from .policy import JsonValue, Policy
@@ -91,8 +92,8 @@ class Definitions:
                 "internal": exchange.internal,
                 "arguments": _encoded(exchange.arguments),
             }
-            if isinstance(exchange, DelayedExchange) and exchange.delayed is not None:
-                value["number"] = exchange.delayed.number
+            if exchange.number:
+                value["number"] = exchange.number
             self._define([_EXCHANGE, exchange.vhost_name, exchange.name], value)
 
     def remove_exchange(self, exchange: Exchange) -> None:
@@ -214,6 +215,8 @@ def restore(
             )
             if isinstance(exchange, DelayedExchange) and exchange.delayed is not None:
                 _restore_messages(exchange.delayed, recovered)
+            elif isinstance(exchange, DeduplicationExchange) and exchange.number:
+                exchange.restore(recovered.messages.get(exchange.number, ()))
         elif kind == _QUEUE:
             queue = vhosts[vhost].restore_queue(
                 rest[0], value["number"], value["auto_delete"], _decoded(value["arguments"])

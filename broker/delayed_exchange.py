@@ -58,6 +58,15 @@ class DelayedExchange(Exchange):
         """How many messages wait to be due."""
         return 0 if self.delayed is None else self.delayed.message_count
 
+    @property
+    def number(self) -> int:
+        return 0 if self.delayed is None else self.delayed.number
+
+    def end(self) -> None:
+        super().end()
+        if self.delayed is not None:
+            self.delayed.end()
+
     def prepare(self) -> None:
         self.delayed: DelayLine | None = None
         kind = self.arguments.get(_TYPE)
@@ -70,9 +79,18 @@ class DelayedExchange(Exchange):
         if kind.text not in self.types:
             raise CommandInvalid(f"unknown exchange type '{kind.text}'")
         self._routing = self.types[kind.text](
-            self.vhost_name, self.name, arguments=self.arguments, random_below=self.random_below
+            self.vhost_name,
+            self.name,
+            durable=self.durable,
+            arguments=self.arguments,
+            random_below=self.random_below,
+            wall_ms=self.wall_ms,
         )
         self._routing.bindings = self.bindings
+        if self._routing.persistent:
+            raise PreconditionFailed(
+                f"Invalid argument, '{_TYPE}' '{kind.text}' cannot keep anything on disk"
+            )
 
     def added(self, binding: Binding) -> None:
         self._routing.added(binding)

@@ -37,11 +37,15 @@ def _no_randomness(end: int) -> int:
     raise AssertionError("this exchange was not given any randomness")
 
 
+def _no_clock() -> int:
+    raise AssertionError("this exchange was not given a clock")
+
+
 class Exchange(ABC):
     """One exchange of a vhost, with the bindings that have it as their source.
 
-    `random_below` gives a random number from 0 up to its argument. Raises PreconditionFailed for
-    arguments that the type refuses.
+    `random_below` gives a random number from 0 up to its argument, `wall_ms` the time in
+    milliseconds since 1970. Raises PreconditionFailed for arguments that the type refuses.
     """
 
     type: ClassVar[str]
@@ -57,6 +61,7 @@ class Exchange(ABC):
         "name",
         "random_below",
         "vhost_name",
+        "wall_ms",
     )
 
     def __init__(
@@ -69,6 +74,7 @@ class Exchange(ABC):
         internal: bool = False,
         arguments: Table | None = None,
         random_below: Callable[[int], int] = _no_randomness,
+        wall_ms: Callable[[], int] = _no_clock,
     ):
         self.vhost_name = vhost_name
         self.name = name
@@ -81,6 +87,7 @@ class Exchange(ABC):
         self.bindings: dict[BindingKey, Binding] = {}
         self.destination_of: set[Binding] = set()
         self.random_below = random_below
+        self.wall_ms = wall_ms
         self.prepare()
 
     def __repr__(self) -> str:
@@ -133,6 +140,20 @@ class Exchange(ABC):
     def holds(self) -> "Sequence[Holding]":
         """What it keeps in memory of the messages that have passed."""
         return ()
+
+    @property
+    def persistent(self) -> bool:
+        """Whether it is to remember on disk what has passed."""
+        return False
+
+    @property
+    def number(self) -> int:
+        """The journal's number for what it keeps there; 0 if it keeps nothing."""
+        return 0
+
+    def end(self) -> None:
+        """The exchange is deleted: let go of what it leads to and of what it keeps."""
+        self.bindings.clear()
 
     @abstractmethod
     def prepare(self) -> None:

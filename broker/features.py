@@ -6,15 +6,16 @@ each message is looked at before it goes to a consumer. Every feature is an obje
 they meet, in the order in which they act: deliver, drop what has expired, drop what is too much.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from .death import Reason
-from .expiry import Expiry
+from .expiry import NEVER, Expiry
 from .limits import REJECT_PUBLISH_DLX, Limits
 from .message import Message
 
 if TYPE_CHECKING:
+    from .deduplication import Deduplication
     from .firehose import Firehose
     from .queue import Queue
 
@@ -32,7 +33,16 @@ may set a limit that a long queue is far beyond.
 class Features:
     """The features of one queue."""
 
-    __slots__ = ("_queue", "counts_bytes", "expiry", "firehose", "limits", "mixed", "prioritized")
+    __slots__ = (
+        "_queue",
+        "counts_bytes",
+        "deduplication",
+        "expiry",
+        "firehose",
+        "limits",
+        "mixed",
+        "prioritized",
+    )
 
     def __init__(self, queue: "Queue", *, prioritized: bool = False):
         """`prioritized` says that the queue is a `PriorityQueue`."""
@@ -43,6 +53,7 @@ class Features:
         self.counts_bytes = False
         self.mixed = False
         """Whether what is next, and whether it is flagged redelivered, is for `shift` to say."""
+        self.deduplication: Deduplication | None = None
         self.firehose: Firehose | None = None
         """What is told of each delivery, while the vhost is traced."""
 
@@ -67,48 +78,82 @@ class Features:
     @property
     def _delivers_in_bulk(self) -> bool:
         shift_decides = self.prioritized or self.mixed
-        looks_at_each = self.expiry is not None or self.firehose is not None or self.counts_bytes
+        must_be_known = self.firehose is not None or self.deduplication is not None
+        looks_at_each = self.expiry is not None or must_be_known or self.counts_bytes
         return not (shift_decides or looks_at_each)
 
     @property
     def timed(self) -> bool:
         """Whether messages must know when they were published."""
-        return self.expiry is not None and self.expiry.ttl_ms is not None
+        expires = self.expiry is not None and self.expiry.ttl_ms is not None
+        return expires or self.deduplication is not None
 
     # --- what comes and goes ------------------------------------------------------------------
 
-    def has_room(self, message: Message) -> bool:
-        """Whether a new message may come in: not, if it would have to be refused."""
+    def takes(self, message: Message) -> bool:
+        """Whether a new message may come in: not, if it must be refused."""
+        return self._has_room(message) and not self._is_duplicate(message)
+
+    def _has_room(self, message: Message) -> bool:
         limits, queue = self.limits, self._queue
         if limits is None or limits.drops_head or limits.has_room(queue.message_count, message):
             return True
         self._queue.catch_up()
         return limits.has_room(queue.message_count, message)
 
-    @property
-    def refused_die(self) -> bool:
-        """Whether messages that are refused become dead letters."""
-        return self.limits is not None and self.limits.overflow == REJECT_PUBLISH_DLX
+    def _is_duplicate(self, message: Message) -> bool:
+        deduplication = self.deduplication
+        if deduplication is None or not deduplication.knows(message):
+            return False
+        self.catch_up()
+        return deduplication.knows(message)
+
+    def lets_die(self, refused: Message) -> bool:
+        """Whether a message that it does not take becomes a dead letter."""
+        if not self._has_room(refused):
+            return self.limits is not None and self.limits.overflow == REJECT_PUBLISH_DLX
+        return self.deduplication is not None and self.deduplication.duplicates_die
 
     def gained(self, message: Message) -> None:
         """A message became ready."""
         if self.counts_bytes and self.limits is not None:
             self.limits.ready_bytes += message.body_bytes
+        self._know(message)
+
+    def _know(self, message: Message) -> None:
+        """A message is in the queue."""
+        if self.deduplication is not None:
+            expires_ms = NEVER if self.expiry is None else self.expiry.expires_ms(message)
+            self.deduplication.add(message, None if expires_ms == NEVER else expires_ms)
 
     def lost(self, message: Message) -> None:
         """A message is not ready any more."""
         if self.counts_bytes and self.limits is not None:
             self.limits.ready_bytes -= message.body_bytes
 
+    def gone(self, message: Message) -> None:
+        """A message that was ready once is out of the queue."""
+        if self.deduplication is not None:
+            self.deduplication.remove(message)
+
     def emptied(self) -> None:
-        """No message is ready any more."""
+        """The queue was purged: no message is ready any more."""
         if self.limits is not None:
             self.limits.ready_bytes = 0
+        if self.deduplication is not None:
+            self.deduplication.clear()
 
     def restored(self, messages: Iterable[Message]) -> None:
         """These messages were ready before a restart."""
         for message in messages:
             self.gained(message)
+
+    def know_again(self, ids: Sequence[int]) -> None:
+        """All stored messages from before a restart, ready or not."""
+        if self.deduplication is not None:
+            for message in self._queue.all_of(ids):
+                self._queue.notice(message)
+                self._know(message)
 
     # --- turns --------------------------------------------------------------------------------
 
@@ -140,6 +185,8 @@ class Features:
                 continue
             if self.firehose is not None:
                 self.firehose.delivered(consumer.channel, queue, *taken)
+            if self.deduplication is not None:
+                consumer.channel.unsettled.reports = True
             consumer.hand(*taken)
             rotation.rotate(-1)
         return bool(rotation) and queue.head() is not None

@@ -109,5 +109,7 @@ def _holding(vhost: "VirtualHost") -> "Iterator[Holding]":
         yield queue
         if queue.retries is not None:
             yield queue.retries
+        if queue.features is not None and queue.features.deduplication is not None:
+            yield queue.features.deduplication
     for exchange in vhost.exchanges.values():
         yield from exchange.holds

@@ -1,8 +1,9 @@
 """Which policies are refused, in RabbitMQ's words.
 
-The keys are those of RabbitMQ 3.13 without plugins, and those of delayed retries (4.3). Keys that
+The keys are those of RabbitMQ 3.13 without plugins, those of delayed retries (4.3), and those of
+the plugin rabbitmq-message-deduplication. Keys that
 concern clusters or how RabbitMQ keeps messages are checked and have no effect here, as on a single
-node of RabbitMQ. Those of its plugins are refused as by a RabbitMQ without them.
+node of RabbitMQ. Those of other plugins are refused as by a RabbitMQ without them.
 """
 
 import re
@@ -265,6 +266,20 @@ def _check_mirror_parameters(mode: JsonValue, definition: Definition) -> None:
             )
 
 
+def _of_deduplication(key: str, what: str, is_good: Callable[[JsonValue], bool]) -> _Check:
+    """A key of the plugin, which has a text of its own."""
+
+    def check(value: JsonValue) -> None:
+        if not is_good(value):
+            raise _Fault(f'"{key}" must be {what}, got {json_term(value)}')
+
+    return check
+
+
+def _is_positive(value: JsonValue) -> bool:
+    return _is_integer(value) and value > 0
+
+
 def _unchecked(value: JsonValue) -> None:
     """For what is checked together with other keys."""
 
@@ -303,6 +318,16 @@ _CHECKS: Mapping[str, _Check] = {
     ),
     "delayed-retry-min": _number("delayed retry minimum delay. Must be a positive integer", 1),
     "delayed-retry-max": _number("delayed retry maximum delay. Must be a positive integer", 1),
+    "x-cache-size": _of_deduplication("x-cache-size", "an integer greater than 0", _is_positive),
+    "x-cache-ttl": _of_deduplication("x-cache-ttl", "an integer greater than 0", _is_positive),
+    "x-cache-persistence": _of_deduplication(
+        "x-cache-persistence",
+        'either "disk" or "memory"',
+        lambda value: value in ("disk", "memory"),
+    ),
+    "x-message-deduplication": _of_deduplication(
+        "x-message-deduplication", "a boolean", lambda value: isinstance(value, bool)
+    ),
     "ha-mode": _unchecked,
     "ha-params": _unchecked,
     "ha-sync-mode": _unchecked,

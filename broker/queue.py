@@ -144,12 +144,14 @@ class Queue(Line):
         return None if expiry is None else expiry.noted_ttl_ms
 
     def accepts(self, message: Message) -> bool:
-        """Whether it takes a new message. If not, because it is full, it `refuses` it."""
-        return self.features is None or self.features.has_room(message)
+        """Whether it takes a new message. If not, because it is full or holds the same message
+        already, it `refuses` it.
+        """
+        return self.features is None or self.features.takes(message)
 
     def refuse(self, message: Message) -> None:
         """Have nothing to do with a new message, except that it may become a dead letter."""
-        if self.features is not None and self.features.refused_die and self.dead_letters:
+        if self.dead_letters and self.features is not None and self.features.lets_die(message):
             self.dead_letters.add(message, Reason.MAXLEN, held=False)
 
     def enqueue(self, message: Message) -> None:
@@ -216,10 +218,21 @@ class Queue(Line):
 
     def discard(self, message: Message, reason: Reason) -> None:
         """Be done with a message that nobody acknowledged."""
-        if self.dead_letters is not None:
-            self.dead_letters.add(message, reason)
-        elif message.stored:
+        if self.dead_letters is None:
+            return self.drop(message)
+        self.gone(message)
+        return self.dead_letters.add(message, reason)
+
+    def drop(self, message: Message) -> None:
+        """Be done with a message that needs no acknowledgement, or has died without a trace."""
+        self.gone(message)
+        if message.stored:
             self.settle(message)
+
+    def gone(self, message: Message) -> None:
+        """A message that was taken out will not come back: it was acknowledged, or whatever."""
+        if self.features is not None:
+            self.features.gone(message)
 
     def notice(self, message: Message) -> None:
         """Watch for expiry from now on, if this is a message that can expire."""
@@ -241,6 +254,8 @@ class Queue(Line):
 
     def restore(self, ids: "array[int]", delivered: Container[int]) -> None:
         """Take over messages from before a restart; the first one may have to expire."""
+        if self.features is not None:
+            self.features.know_again(ids)
         if self.retries is not None:
             ids = self.retries.restore(ids)
         if self.features is not None and self.features.counts_bytes:

@@ -2,8 +2,7 @@
 equal.
 
 Texts and order are RabbitMQ's (rabbit_amqqueue's argument checks). Arguments that RabbitMQ does not
-know are kept, never looked at and never compared. Those whose feature leveret does not have yet are
-refused, so that nobody relies on what is not there.
+know are kept, never looked at and never compared.
 """
 
 from collections.abc import Callable
@@ -11,13 +10,13 @@ from collections.abc import Callable
 from ..amqp.errors import PreconditionFailed
 from ..amqp.fields import INTEGER_TAGS, Field, Table, Value
 from .erlang_terms import erlang_term
+from .queue_settings import DEDUPLICATION
 from .rules import Rules
 from .stream_offsets import interval_ms
 
 Check = Callable[[Field], None]
 SHORTSTR_MAX_BYTES = 255
 _LEADER_LOCATOR = "x-queue-leader-locator"
-_DEDUPLICATION = "x-message-deduplication"
 SEGMENT_MAX_BYTES = 3_000_000_000
 FILTER_SIZES_BYTES = range(16, 256)
 
@@ -62,7 +61,7 @@ def check_queue_arguments(arguments: Table, resource: str, rules: Rules) -> None
             )
     if kind == "stream":
         _check_sizes_of_stream(arguments)
-    _refuse_missing_features(arguments, resource)
+    _refuse_deduplication(arguments, resource, kind)
 
 
 def check_ack_timeout_argument(arguments: Table, resource: str, kind: str, rules: Rules) -> None:
@@ -284,11 +283,12 @@ def _check_queue_type(arguments: Table, resource: str) -> None:
         raise PreconditionFailed(f"invalid arg 'x-queue-type' for {resource}: {why}") from None
 
 
-def _refuse_missing_features(arguments: Table, resource: str) -> None:
-    if arguments.get(_DEDUPLICATION) == Field("t", True):
+def _refuse_deduplication(arguments: Table, resource: str, kind: str) -> None:
+    """Only classic queues can do it; RabbitMQ's plugin leaves the argument of others unnoticed."""
+    field = arguments.get(DEDUPLICATION)
+    if kind != "classic" and field is not None and field.value is not False:
         raise PreconditionFailed(
-            f"invalid arg '{_DEDUPLICATION}' for {resource}:"
-            " not supported by this version of leveret"
+            f"invalid arg '{DEDUPLICATION}' for {resource} of queue type rabbit_{kind}_queue"
         )
 
 

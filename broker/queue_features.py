@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..amqp.fields import Field
 from .dead_letter import DeadLetters
+from .deduplication import Deduplication
 from .delayed_retries import DelayedRetries
 from .expiry import Expiry
 from .features import Features
@@ -65,6 +66,8 @@ def update_settings(queue: "Queue", vhost: "VirtualHost", intake: "Intake") -> N
         queue.retries = DelayedRetries(queue, intake.timers)
     if _limits(settings) != _limits(before):
         _change_limits(queue)
+    if settings.deduplicates != before.deduplicates:
+        _change_deduplication(queue, vhost, intake)
     return None
 
 
@@ -122,3 +125,11 @@ def _change_limits(queue: "Queue") -> None:
     if limits is not None or queue.features is not None:
         _features_of(queue).limit(limits)
         queue.look()
+
+
+def _change_deduplication(queue: "Queue", vhost: "VirtualHost", intake: "Intake") -> None:
+    _features_of(queue).deduplication = (
+        Deduplication(intake.timers, duplicates_die=vhost.rules.duplicates_die)
+        if queue.settings.deduplicates
+        else None
+    )

@@ -41,9 +41,12 @@ class QueueSettings:
     delayed_retry_type: str | None = None
     delayed_retry_min_ms: int | None = None
     delayed_retry_max_ms: int | None = None
+    deduplicates: bool = False
 
 
 NO_SETTINGS = QueueSettings()
+DEDUPLICATION = "x-message-deduplication"
+"""Of an argument and of a key of policies alike."""
 
 
 def queue_type(arguments: Table) -> str:
@@ -85,7 +88,16 @@ def settings_of(arguments: Table, policy: Definition) -> QueueSettings:
         delayed_retry_type=text("delayed-retry-type"),
         delayed_retry_min_ms=number("delayed-retry-min"),
         delayed_retry_max_ms=number("delayed-retry-max"),
+        deduplicates=_deduplicates(arguments, policy),
     )
+
+
+def _deduplicates(arguments: Table, policy: Definition) -> bool:
+    """Whether x-message-deduplication is on: the policy counts, and any argument but false."""
+    if queue_type(arguments) != CLASSIC:
+        return False
+    field = arguments.get(DEDUPLICATION)
+    return bool(policy.get(DEDUPLICATION, field is not None and field.value is not False))
 
 
 def _overflow(value: str | None, rules: Mapping[str, _Rule]) -> str:

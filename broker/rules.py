@@ -65,6 +65,8 @@ class Rules:
     """Whether policies may have the keys of mirrored queues, `ha-mode` and so on."""
     unlimited_deliveries: bool
     """Whether a policy's delivery-limit may be negative, which stands for none."""
+    duplicates_die: bool
+    """Whether a message that a queue refuses as a duplicate becomes a dead letter."""
 
 
 TRANSIENT_QUEUES_DENIED = """\
@@ -97,6 +99,7 @@ _3_13 = Rules(
     brief_stream_texts=False,
     mirrored_queues=True,
     unlimited_deliveries=False,
+    duplicates_die=False,
 )
 
 _4_0 = replace(
@@ -125,6 +128,7 @@ _4_3 = replace(
     classic_ack_timeout=False,
     passive_declare_needs_permission=True,
     returns_direct_replies=False,  # since 4.2
+    duplicates_die=True,  # since 4.1
 )
 
 RULES = MappingProxyType[EmulatedVersion, Rules]({"3.13": _3_13, "4.0": _4_0, "4.3": _4_3})

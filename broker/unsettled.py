@@ -36,16 +36,18 @@ class Unsettled:
     """The outstanding deliveries of a channel and its channel-wide prefetch limit.
 
     `limit` is basic.qos's with global=true, 0 for none; `consumed` counts the outstanding
-    deliveries to consumers, which are the ones that the limit is about.
+    deliveries to consumers, which are the ones that the limit is about. `reports` is set once there
+    is a delivery of a queue that must be told of each message that is acknowledged.
     """
 
-    __slots__ = ("_lowest", "consumed", "deliveries", "last_tag", "limit")
+    __slots__ = ("_lowest", "consumed", "deliveries", "last_tag", "limit", "reports")
 
     def __init__(self) -> None:
         self.deliveries: dict[int, Delivery] = {}
         self.last_tag = 0
         self.limit = 0
         self.consumed = 0
+        self.reports = False
         self._lowest = 1
 
     def take(self, tag: int, multiple: bool) -> dict[int, Delivery]:
@@ -77,6 +79,7 @@ class Unsettled:
     def add(self, message: Message, queue: Queue) -> int:
         """Note a delivery by basic.get and give its tag."""
         self.last_tag += 1
+        self.reports |= queue.features is not None
         self.deliveries[self.last_tag] = (message, queue, None)
         return self.last_tag
 

@@ -34,6 +34,7 @@ from .queue_declaration import check_new_queue, queue_class, with_default_type
 from .queue_features import add_features, trace, update_settings
 from .routing import route
 from .rules import DEFAULT_RULES, Rules
+from .seen_values import KeptValues
 from .vhost_settings import VhostSettings, restored_settings
 
 if TYPE_CHECKING:
@@ -212,7 +213,7 @@ class VirtualHost:
         arguments: Table,
         number: int = 0,
     ) -> Exchange:
-        """Set a durable exchange up again as it was; `number` is that of its delay line."""
+        """Set a durable exchange up again as it was; `number` is its own in the journal."""
         kind_class = EXCHANGE_TYPES[kind]
         return self._add_exchange(
             kind_class, name, True, auto_delete, internal, arguments, number=number
@@ -237,10 +238,13 @@ class VirtualHost:
             internal=internal,
             arguments=arguments,
             random_below=self._random_below,
+            wall_ms=lambda: self._timers.wall_ms,
         )
         self.exchanges[name] = exchange
-        if isinstance(exchange, DeduplicationExchange):
-            exchange.wall_ms = lambda: self._timers.wall_ms
+        journal = self._definitions.journal
+        if isinstance(exchange, DeduplicationExchange) and exchange.persistent and journal:
+            number = number or self._definitions.next_queue_number()
+            exchange.keep(KeptValues(number, journal, self._intake.later))
         if isinstance(exchange, DelayedExchange):
             self._add_delay_line(exchange, number or self._definitions.next_queue_number())
         exchange.follow(self.policies.matching(EXCHANGE, name).definition)
@@ -285,13 +289,11 @@ class VirtualHost:
                 if self.exchanges.get(exchange.name) is not exchange:
                     continue
                 del self.exchanges[exchange.name]
-                if isinstance(exchange, DelayedExchange) and exchange.delayed is not None:
-                    exchange.delayed.end()
                 self._definitions.remove_exchange(exchange)
                 for binding in list(exchange.bindings.values()):
                     binding.destination_bindings.discard(binding)
                     self._definitions.remove_binding(binding)
-                exchange.bindings.clear()
+                exchange.end()
                 doomed += self._unbind_destination(exchange.destination_of)
         self.epoch += 1
 
