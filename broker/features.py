@@ -105,7 +105,7 @@ class Features:
         deduplication = self.deduplication
         if deduplication is None or not deduplication.knows(message):
             return False
-        self.catch_up()
+        self._queue.catch_up()
         return deduplication.knows(message)
 
     def lets_die(self, refused: Message) -> bool:
@@ -212,7 +212,7 @@ class Features:
         if self._is_over(expiry, head):
             expiry.stop()
             self.expiry = None
-            if not (self.limits or self.prioritized or self.firehose):
+            if not (self.limits or self.prioritized or self.firehose or self.deduplication):
                 queue.features = None
         else:
             expiry.watch(head)

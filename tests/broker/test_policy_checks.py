@@ -20,6 +20,8 @@ ACCEPTED = [
     {"ha-mode": "all", "ha-sync-mode": "manual", "ha-sync-batch-size": 1},
     {"ha-mode": "exactly", "ha-params": 2, "ha-promote-on-shutdown": "always"},
     {"ha-mode": "nodes", "ha-params": ["rabbit@a"], "ha-promote-on-failure": "when-synced"},
+    {"x-cache-size": 1, "x-cache-ttl": 1, "x-cache-persistence": "disk"},
+    {"x-message-deduplication": False},
 ]
 
 REFUSED = [
@@ -103,6 +105,17 @@ REFUSED = [
     (
         {"ha-mode": "all", "ha-promote-on-failure": "x"},
         'ha-promote-on-failure must be "always" or "when-synced", got <<"x">>',
+    ),
+    ({"x-cache-size": 0}, '"x-cache-size" must be an integer greater than 0, got 0'),
+    ({"x-cache-ttl": "1"}, '"x-cache-ttl" must be an integer greater than 0, got <<"1">>'),
+    ({"x-cache-ttl": True}, '"x-cache-ttl" must be an integer greater than 0, got true'),
+    (
+        {"x-cache-persistence": "paper"},
+        '"x-cache-persistence" must be either "disk" or "memory", got <<"paper">>',
+    ),
+    (
+        {"x-message-deduplication": 1},
+        '"x-message-deduplication" must be a boolean, got 1',
     ),
 ]
 
