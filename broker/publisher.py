@@ -19,7 +19,6 @@ from ..amqp.basic import (
     publish_parts,
     return_frame,
 )
-from ..amqp.content import CONTENT_HEAD
 from ..amqp.errors import NO_ROUTE, AccessRefused, NotSupported, SoftError
 from ..amqp.frames import (
     BODY,
@@ -32,12 +31,14 @@ from ..amqp.frames import (
     bad_end,
     check_head,
 )
+from ..amqp.whole_content import may_become_whole
 from .assembly import ContentAssembly
 from .confirms import Confirms
 from .intake import owners_of
 from .message import Message
 from .permissions import Right
 from .property_kinds import PERSISTENT, SPECIAL
+from .publish_route import DURABLE, KEPT, PLAIN, SINGLY_ONLY, STORE, Route
 from .queue import Queue
 from .special import apply_special_properties
 from .transaction import Transaction
@@ -47,43 +48,6 @@ if TYPE_CHECKING:
     from .exchange import Exchange
 
 _ROUTES_MAX = 512
-SINGLY, ENQUEUE, STORE = range(3)
-"""What there is to do with a message, once its route is known."""
-
-_PLAIN = (ENQUEUE, ENQUEUE, SINGLY)
-_DURABLE = (ENQUEUE, STORE, SINGLY)
-_KEPT = (STORE, STORE, SINGLY)
-_SINGLY = (SINGLY, SINGLY, SINGLY)
-
-
-class Route:
-    """What a basic.publish frame means: the address, and the queues it leads to.
-
-    `per_message` says that an exchange on the way has to see each message. `handling` tells, by the
-    kind of a message's properties, what to do with it. `owners` are the numbers of its durable
-    queues.
-    """
-
-    __slots__ = (
-        "address",
-        "exchange",
-        "handling",
-        "mandatory",
-        "owners",
-        "per_message",
-        "queues",
-        "routing_key",
-    )
-
-    def __init__(self, address: bytes, exchange: "Exchange", routing_key: str, mandatory: bool):
-        self.address = address
-        self.exchange = exchange
-        self.routing_key = routing_key
-        self.mandatory = mandatory
-        self.queues: tuple[Queue, ...] = ()
-        self.per_message = False
-        self.owners: tuple[int, ...] = ()
-        self.handling = _SINGLY
 
 
 class Publisher:
@@ -217,7 +181,7 @@ class Publisher:
             if not queue.dirty:
                 queue.mark_dirty(queue)
         if self.confirms is not None:
-            stored = route.handling is not _PLAIN and any(message.stored for message in batch)
+            stored = route.handling is not PLAIN and any(message.stored for message in batch)
             self._confirm(len(batch), stored=stored)
 
     def _publish_singly(
@@ -237,7 +201,8 @@ class Publisher:
 
         Else the content is taken frame by frame, from the header on.
         """
-        if self._may_become_whole(data, header_at):
+        payload_max = self._channel.connection.payload_max
+        if may_become_whole(data, header_at, self._number, payload_max, self._inline_max):
             return at
         self._assemble(data[at:header_at])
         return header_at
@@ -246,39 +211,6 @@ class Publisher:
         """Take the content of a publish frame by frame from now on."""
         max_bytes = self._channel.connection.broker.configuration.max_message_bytes
         self.assembly = ContentAssembly(publish, self._number, max_bytes)
-
-    def _may_become_whole(self, data: bytes, header_at: int) -> bool:
-        """Whether the content header and body frame that are to stand there are as they should be,
-        as far as they have come.
-        """
-        left = len(data) - header_at
-        if left < HEAD.size:
-            return left <= 0 or data[header_at] == HEADER
-        kind, channel, size = HEAD.unpack_from(data, header_at)
-        if (kind, channel) != (HEADER, self._number):
-            return False
-        if not CONTENT_HEAD.size <= size <= self._channel.connection.payload_max:
-            return False
-        if left < CONTENT_FRAME_HEAD.size:
-            return True
-        _, _, _, content_class, body_bytes = CONTENT_FRAME_HEAD.unpack_from(data, header_at)
-        return (
-            content_class == BASIC_CONTENT
-            and body_bytes <= self._inline_max
-            and not self._is_whole(data, header_at + size + OVERHEAD_BYTES, body_bytes)
-        )
-
-    def _is_whole(self, data: bytes, body_at: int, body_bytes: int) -> bool:
-        """Whether enough has come to see that header and body frame are not as they should be."""
-        if body_at > len(data):
-            return False
-        if data[body_at - 1] != END:
-            return True
-        if not body_bytes or body_at + HEAD.size > len(data):
-            return False
-        if HEAD.unpack_from(data, body_at) != (BODY, self._number, body_bytes):
-            return True
-        return body_at + body_bytes + OVERHEAD_BYTES <= len(data)
 
     def _resolve(self, data: bytes, at: int, behind: int) -> Route | None:
         """The route for the publish frame at `at`; None while it is incomplete, or if it is to be
@@ -338,12 +270,12 @@ class Publisher:
             or (route.mandatory and self._comes_back(route.queues))
             or any(queue.singly for queue in route.queues)
         ):
-            route.handling = _SINGLY
+            route.handling = SINGLY_ONLY
         elif any(queue.keeps_all for queue in route.queues):
             whole = self._journal and all(queue.keeps_all for queue in route.queues)
-            route.handling = _KEPT if whole else _SINGLY
+            route.handling = KEPT if whole else SINGLY_ONLY
         else:
-            route.handling = _DURABLE if route.owners and self._journal else _PLAIN
+            route.handling = DURABLE if route.owners and self._journal else PLAIN
 
     def forget_routes(self) -> None:
         """Look every route up anew: the topology or the channel's mode has changed."""
