@@ -30,7 +30,7 @@ class Backlog:
     queue gives out its messages in order and takes them back to their places.
     """
 
-    __slots__ = ("_at", "_blocks", "_count", "delivered")
+    __slots__ = ("_at", "_blocks", "_count", "delivered", "uncounted")
 
     def __init__(self, ids: Iterable[int] = (), delivered: int = 0):
         """`delivered` says how many at the front were delivered before."""
@@ -38,6 +38,8 @@ class Backlog:
         self._at = 0
         self._count = 0
         self.delivered = delivered
+        self.uncounted = 0
+        """How many at the front are missing from the count of the queue's bytes, see `Features`."""
         ids = ids if isinstance(ids, array) else array("Q", ids)
         for at in range(0, len(ids), BLOCK_MESSAGES):
             self._extend(ids[at : at + BLOCK_MESSAGES])
@@ -77,6 +79,8 @@ class Backlog:
             self._at = 0
         self._blocks.extendleft(reversed(before._blocks))
         self._count += len(before)
+        if self.uncounted:
+            self.uncounted += len(before)
 
     def put_behind_delivered(self, ids: Iterable[int]) -> None:
         """Add messages that were delivered before, behind the others that were."""
@@ -118,6 +122,30 @@ class Backlog:
         """Take the first messages out."""
         self._count -= count
         self.delivered = max(self.delivered - count, 0)
+        self.uncounted = max(self.uncounted - count, 0)
         self._at += count
         while self._blocks and self._at >= len(self._blocks[0].offsets):
             self._at -= len(self._blocks.popleft().offsets)
+
+    def take(self, count: int) -> "Backlog":
+        """Take the first messages out, as a backlog of their own; however many they are, that is
+        quick.
+        """
+        taken = Backlog()
+        while count and self._blocks:
+            block = self._blocks[0]
+            if self._at:
+                del block.offsets[: self._at]
+                self._at = 0
+            if len(block.offsets) > count:
+                block = _Block(block.base, block.offsets[:count])
+                self.drop(count)
+            else:
+                self._blocks.popleft()
+                self._count -= len(block.offsets)
+                self.delivered = max(self.delivered - len(block.offsets), 0)
+                self.uncounted = max(self.uncounted - len(block.offsets), 0)
+            taken._blocks.append(block)
+            taken._count += len(block.offsets)
+            count -= len(block.offsets)
+        return taken

@@ -37,11 +37,11 @@ from .memory import MemoryBudget
 from .passwords import SHA256, hashed
 from .permissions import Patterns
 from .property_kinds import PropertyKinds
-from .queue import Queue
 from .store import JournalStore
 from .timers import Timers
 from .users import User
 from .vhost import VirtualHost
+from .work import Work
 
 if TYPE_CHECKING:
     from ..storage.journal import Journal
@@ -82,7 +82,7 @@ class Broker:
         self.global_parameters = GlobalParameters(self.definitions, self._greet)
         self._store = None if journal is None else JournalStore(journal, self.next_message_id)
         self._later: deque[Callable[[], None]] = deque()
-        self.dirty: list[Queue] = []
+        self.dirty: list[Work] = []
         self.intake = Intake(journal, self.timers, self.next_message_id, self.later)
         self.connections: set[Connection] = set()
         self.ack_timeouts = AckTimeouts(
@@ -166,9 +166,9 @@ class Broker:
                 self.users[guest.name] = guest
                 self.definitions.add_user(guest)
 
-    def _mark_dirty(self, queue: Queue) -> None:
-        queue.dirty = True
-        self.dirty.append(queue)
+    def _mark_dirty(self, work: Work) -> None:
+        work.dirty = True
+        self.dirty.append(work)
 
     def later(self, call: Callable[[], None]) -> None:
         """Have a call made at the end of the turn, after what is going on now."""
@@ -203,11 +203,14 @@ class Broker:
         return 0 if self.journal is None else self.journal.position
 
     def note_deliveries(self) -> None:
-        """Before the broker stops: remember what has been delivered, for the redelivered flag."""
+        """Before the broker stops: be done with what was purged, and remember what has been
+        delivered, for the redelivered flag.
+        """
         if self.journal is None:
             return
         for vhost in self.vhosts.values():
             for queue in vhost.queues.values():
+                queue.clearings.finish()
                 delivered = queue.delivered_before()
                 if delivered:
                     self.journal.note_deliveries(queue.number, dict.fromkeys(delivered, 1))
@@ -217,14 +220,14 @@ class Broker:
 
         Queues that could deliver more than their batch are left in `dirty`.
         """
-        unfinished: list[Queue] = []
+        unfinished: list[Work] = []
         while self._later or self.confirming or self.dirty:
             self.do_postponed()
             publishers, self.confirming = self.confirming, []
             for publisher in publishers:
                 publisher.send_confirms()
-            queues, self.dirty = self.dirty, []
-            unfinished += [queue for queue in queues if _dispatch(queue)]
+            works, self.dirty = self.dirty, []
+            unfinished += [work for work in works if _dispatch(work)]
         self.dirty = unfinished
         if self.memory.is_due:
             self.memory.look()
@@ -242,14 +245,14 @@ class Broker:
         return touched
 
 
-def _dispatch(queue: Queue) -> bool:
+def _dispatch(work: Work) -> bool:
     """Let a queue deliver; True if it could go on. A bug in doing so harms no other queue."""
     try:
-        return queue.dispatch()
+        return work.dispatch()
     except JournalError:
         raise
     except Exception:
-        log.exception("internal error", extra=fields(queue=queue.name, vhost=queue.vhost_name))
+        log.exception("internal error", extra=fields(queue=work.name, vhost=work.vhost_name))
         return False
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ..amqp.basic import split_address
 from ..amqp.content import Properties
 from ..amqp.methods import shortstr
-from .death import Death, Reason, goes_in_circles, properties_after
+from .death import Death, Reason, died_in_by_itself, properties_after
 from .intake import Intake
 from .message import Message
 from .notes import Notes
@@ -79,11 +79,12 @@ class DeadLetters:
             properties.persistent,  # one that was paged out always seems to be
             notes=Notes(bcc=blind) if blind else None,
         )
-        letter.replace_properties(properties_after(death, properties, anew=anew))
+        raw = properties_after(death, properties.raw, anew=anew)
+        letter.replace_properties(raw)
         queues = self._vhost.route(exchange, (*keys, *blind), letter) or {}
         if queues and reason is not Reason.REJECTED:
-            headers = letter.properties.headers()
-            queues = [queue for queue in queues if not goes_in_circles(queue.name, headers)]
+            been_in = died_in_by_itself(raw)
+            queues = [queue for queue in queues if queue.name not in been_in]
         self._intake.put(letter, tuple(queues))
 
 

@@ -59,10 +59,14 @@ class Death:
         return _bytes(self.queue), _bytes(self.reason.value)
 
 
-def properties_after(death: Death, properties: Properties, *, anew: bool = False) -> bytes:
-    """The properties (flags and list) of the dead letter; `anew` begins the history with this
-    death, whatever the headers say.
+@lru_cache(maxsize=64)
+def properties_after(death: Death, raw: bytes, *, anew: bool = False) -> bytes:
+    """The properties (flags and list) of the dead letter of a message with `raw` ones; `anew`
+    begins the history with this death, whatever the headers say.
+
+    They are remembered: where many messages die they are often alike.
     """
+    properties = Properties(raw)
     headers = properties.spans.get(HEADERS)
     entries = [] if headers is None else header_entries(properties.raw, headers[0])
     told = _TOLD_ANEW if anew else _TOLD_LAST
@@ -83,25 +87,26 @@ def properties_after(death: Death, properties: Properties, *, anew: bool = False
     return properties.replaced({EXPIRATION: None, HEADERS: _SIZE.pack(len(content)) + content})
 
 
-def goes_in_circles(queue: str, headers: Table) -> bool:
-    """Whether a dead letter with these headers has been in a queue before, and nobody rejected it
-    since: then it would go round for ever by itself.
+@lru_cache(maxsize=64)
+def died_in_by_itself(raw: bytes) -> frozenset[str]:
+    """The queues that a dead letter with these properties has died in since somebody rejected it:
+    to let it in there once more could have it go round for ever by itself.
     """
-    field = headers.get("x-death")
+    field = Properties(raw).headers().get("x-death")
+    queues: set[str] = set()
     if field is None or not isinstance(field.value, list):
-        return False
+        return frozenset()
     for item in field.value:
         table = item.value
-        if not isinstance(table, dict):
-            return False
-        if _value(table, "reason") == b"rejected":
-            return False
-        if _value(table, "queue") == _bytes(queue):
-            return True
-    return False
+        if not isinstance(table, dict) or _value(table, "reason") == b"rejected":
+            break
+        queue = table.get("queue")
+        if queue is not None and queue.tag == "S":
+            queues.add(queue.text)
+    return frozenset(queues)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def _first_death(death: Death, expiration: str | None) -> bytes:
     """All header entries about a first death: the same for all messages that died like that."""
     history = _entry("x-death", _with_death(death, _NO_DEATHS, expiration))

@@ -20,6 +20,7 @@ from .line import LOADED_BYTES, PAGED_MESSAGES, Store, owns
 from .message import Message
 from .queue import BATCH_MESSAGES, Queue
 from .timers import Timer
+from .work import Work
 
 
 class DelayLine(Queue):
@@ -43,7 +44,7 @@ class DelayLine(Queue):
     def __init__(
         self,
         vhost_name: str,
-        mark_dirty: Callable[[Queue], None],
+        mark_dirty: Callable[[Work], None],
         intake: Intake,
         store: Store | None,
         *,

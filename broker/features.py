@@ -9,6 +9,7 @@ they meet, in the order in which they act: deliver, drop what has expired, drop 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from .counting import begin_count, body_bytes_of, count_some
 from .death import Reason
 from .expiry import NEVER, Expiry
 from .limits import REJECT_PUBLISH_DLX, Limits
@@ -19,21 +20,31 @@ if TYPE_CHECKING:
     from .firehose import Firehose
     from .queue import Queue
 
-EXPIRED_AT_ONCE = 2000
-"""How many messages expire in one turn before others have their turn."""
-
-
-TRIMMED_AT_ONCE = 10_000
-TRIMMED_BYTES = 16 << 20
-"""How many messages give way in one turn, and of how many bytes: more than come in one. A policy
-may set a limit that a long queue is far beyond.
+DROPPED_AT_ONCE, DEAD_AT_ONCE = 1000, 200
+"""How many messages expire or give way in one turn, besides as many as have come in since the last
+one, before others have their turn: a long queue may be far beyond a limit that a policy sets, or
+expire as a whole. Fewer, if they become dead letters.
 """
+
+COME_IN_MAX = 10_000
+"""How many messages come in in one turn at most."""
+
+DROPPED_BYTES = 16 << 20
+"""And of how many bytes."""
+
+PASSED_STEPS = 10
+"""How many times as many expired messages a basic.get passes over to find one that has not."""
+
+TRIMMED_FOR_ONE = 10
+"""How many messages give way to one that comes back, before the turn's end."""
 
 
 class Features:
     """The features of one queue."""
 
     __slots__ = (
+        "_counting",
+        "_left",
         "_queue",
         "counts_bytes",
         "deduplication",
@@ -47,6 +58,10 @@ class Features:
     def __init__(self, queue: "Queue", *, prioritized: bool = False):
         """`prioritized` says that the queue is a `PriorityQueue`."""
         self._queue = queue
+        self._left = queue.message_count
+        """How many messages there were after the last turn."""
+        self._counting = False
+        """Whether there are messages on disk whose bytes have not been counted."""
         self.prioritized = prioritized
         self.expiry: Expiry | None = None
         self.limits: Limits | None = None
@@ -65,7 +80,7 @@ class Features:
         if limits is None or not self.counts_bytes:
             return
         if counted is None:
-            limits.ready_bytes = sum(message.body_bytes for message in self._queue.waiting())
+            self._counting = begin_count(limits, self._queue.lines())
         else:
             limits.ready_bytes = counted.ready_bytes
 
@@ -143,10 +158,14 @@ class Features:
         if self.deduplication is not None:
             self.deduplication.clear()
 
-    def restored(self, messages: Iterable[Message]) -> None:
-        """These messages were ready before a restart."""
-        for message in messages:
-            self.gained(message)
+    def count_bytes(self, messages: Iterable[Message], sign: int) -> None:
+        """Messages of a backlog are (1) or are not any more (-1) among those counted."""
+        if self.counts_bytes and self.limits is not None:
+            self.limits.ready_bytes += sign * sum(map(body_bytes_of, messages))
+
+    def settled_down(self) -> None:
+        """What there is now is not new."""
+        self._left = self._queue.message_count
 
     def know_again(self, ids: Sequence[int]) -> None:
         """All stored messages from before a restart, ready or not."""
@@ -162,10 +181,15 @@ class Features:
         stay. True if that could go on; while messages are delivered nothing is too much, and a
         message with a time of 0 may still find its consumer.
         """
-        if self._queue.deliver() if self._delivers_in_bulk else self._deliver(most):
+        queue = self._queue
+        if self._counting:
+            self._counting = self.limits is not None and count_some(self.limits, queue.lines())
+        if queue.deliver() if self._delivers_in_bulk else self._deliver(most):
             return True
         self.expire()
-        return self.trim()
+        more = self.limits is not None and self.trim(self._dropped_at_once())
+        self._left = queue.message_count
+        return more or self._counting
 
     def _deliver(self, most: int) -> bool:
         queue, rotation = self._queue, self._queue.rotation
@@ -197,12 +221,20 @@ class Features:
             return False
         return expiry.is_over(message) if redelivered else expiry.is_too_late(message)
 
-    def expire(self) -> None:
-        """Drop overdue messages from the head on, and wait for the next one to be overdue."""
+    def passes_expired(self) -> bool:
+        """Have no overdue message stand at the head, for a basic.get; False if they are too many to
+        drop all now.
+        """
+        return any(self.expire() for _ in range(PASSED_STEPS))
+
+    def expire(self) -> bool:
+        """Drop overdue messages from the head on, and wait for the next one to be overdue; False if
+        it is already.
+        """
         expiry, queue = self.expiry, self._queue
         if expiry is None:
-            return
-        for _ in range(EXPIRED_AT_ONCE):
+            return True
+        for _ in range(self._dropped_at_once()):
             head = queue.head()
             if head is None or not expiry.is_over(head):
                 break
@@ -212,10 +244,12 @@ class Features:
         if self._is_over(expiry, head):
             expiry.stop()
             self.expiry = None
-            if not (self.limits or self.prioritized or self.firehose or self.deduplication):
+            others = (self.limits, self.prioritized, self.mixed, self.firehose, self.deduplication)
+            if not any(others):
                 queue.features = None
         else:
             expiry.watch(head)
+        return head is None or not expiry.is_over(head)
 
     def _is_over(self, expiry: Expiry, head: Message | None) -> bool:
         """Whether nothing in the queue can expire any more, nor what will be published to it."""
@@ -223,25 +257,34 @@ class Features:
             return False
         if head is None:
             return True
-        in_order = self._queue.backlog is None and not self.prioritized
+        queue = self._queue
+        in_order = not (queue.backlog or queue.returned or self.prioritized or self.mixed)
         return in_order and head.id > expiry.last_id
 
-    def trim(self) -> bool:
-        """Drop messages from the head on while there are too many; True if that should go on."""
+    def trim(self, most: int = TRIMMED_FOR_ONE) -> bool:
+        """Drop messages from the head on while there are too many, at most so many; True if that
+        should go on.
+        """
         limits, queue = self.limits, self._queue
         if limits is None or not limits.drops_head:
             return False
-        messages, content_bytes = TRIMMED_AT_ONCE, TRIMMED_BYTES
+        content_bytes = DROPPED_BYTES
         while limits.are_passed(queue.message_count):
-            if messages <= 0 or content_bytes <= 0:
+            if most <= 0 or content_bytes <= 0:
                 return True
             taken = queue.pop()
             if taken is None:
                 return False
             queue.discard(taken[0], Reason.MAXLEN)
-            messages -= 1
+            most -= 1
             content_bytes -= len(taken[0].content)
         return False
+
+    def _dropped_at_once(self) -> int:
+        """As many as have come in, or the queue would outgrow its limits, and some more."""
+        queue = self._queue
+        least = DROPPED_AT_ONCE if queue.dead_letters is None else DEAD_AT_ONCE
+        return least + min(max(queue.message_count - self._left, 0), COME_IN_MAX)
 
     def end(self) -> None:
         """The queue is deleted."""

@@ -58,7 +58,9 @@ class Intake:
     def _queue_ttls(self, queues: tuple[Queue, ...]) -> tuple[tuple[int, int], ...]:
         """How long a message may wait where a policy says so; mostly the same as the last time."""
         ttls = tuple(
-            (queue.number, ttl_ms) for queue in queues if (ttl_ms := queue.noted_ttl_ms) is not None
+            (queue.number, ttl_ms)
+            for queue in queues
+            if (ttl_ms := _noted_ttl_ms(queue)) is not None
         )
         if ttls != self._last_ttls:
             self._last_ttls = ttls
@@ -82,6 +84,12 @@ class Intake:
         for queue in queues:
             queue.seen(len(message.content))
             queue.enqueue(message)
+
+
+def _noted_ttl_ms(queue: Queue) -> int | None:
+    """What must be noted with new messages, because a policy says how long they may wait."""
+    expiry = None if queue.features is None else queue.features.expiry
+    return None if expiry is None else expiry.noted_ttl_ms
 
 
 def owners_of(queues: tuple[Queue, ...]) -> tuple[int, ...]:

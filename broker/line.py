@@ -7,7 +7,7 @@ place, returned ones always stand before ready ones. Behind both comes the backl
 from array import array
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from heapq import heappop, heappush
 from typing import Protocol
 
@@ -113,11 +113,18 @@ class Line:
         if held <= LOADED_MESSAGES and self.store.fitting(ids, LOADED_BYTES) == len(ids):
             for message in self.all_of(ids):
                 self.put_back(message)
+                self.count_bytes((message,), 1)
+                if message.notes is not None:
+                    self.notice(message)
             return
         self.page_out()
         if self.backlog is None:
             self.backlog = Backlog()
             self.backlog_changed()
+        if 0 < self.backlog.uncounted >= self.backlog.delivered:
+            self.backlog.uncounted += len(ids)
+        else:
+            self.count_bytes(self.all_of(ids), 1)
         self.backlog.put_behind_delivered(ids)
 
     def shift(self) -> tuple[Message, bool] | None:
@@ -133,19 +140,6 @@ class Line:
         if not self.returned and not self.ready and not self.load():
             return None
         return self.returned[0][1] if self.returned else self.ready[0]
-
-    def clear(self) -> None:
-        """Drop all messages."""
-        if self.store is not None:
-            messages = [*self.ready, *(message for _, message in self.returned)]
-            self.store.settle(self, [message.stored for message in messages if owns(self, message)])
-            if self.backlog is not None:
-                self.store.settle(self, self.backlog.first(len(self.backlog)))
-        self.ready.clear()
-        self.returned.clear()
-        if self.backlog is not None:
-            self.backlog = None
-            self.backlog_changed()
 
     # --- on disk ------------------------------------------------------------------------------
 
@@ -167,6 +161,8 @@ class Line:
         ids = backlog.first(most)
         ids = ids[: self.store.fitting(ids, LOADED_BYTES)]
         messages, delivered = self.store.load(ids), backlog.delivered
+        if backlog.uncounted:
+            self.count_bytes(messages[: backlog.uncounted], 1)
         backlog.drop(len(ids))
         for place, message in enumerate(messages):
             self.seen(len(message.content))
@@ -183,6 +179,9 @@ class Line:
 
     def notice(self, message: Message) -> None:
         """A message with notes has come to memory."""
+
+    def count_bytes(self, messages: Iterable[Message], sign: int) -> None:
+        """Messages have come to be in the count of the queue's bytes (1), or not to be (-1)."""
 
     def page_out(self) -> None:
         """Keep only the first messages in memory; the others are a backlog from now on.
@@ -202,6 +201,8 @@ class Line:
             self.returned.sort()
             paged += [message for _, message in reversed(self.returned[-delivered:])]
             del self.returned[-delivered:]
+        if self.backlog.uncounted:
+            self.count_bytes(paged, -1)
         self.backlog.put_before([self.stored_id(message) for message in reversed(paged)], delivered)
 
     def held_messages(self) -> int:
@@ -231,6 +232,13 @@ class Line:
                 self.seen(len(message.content))
                 yield message
             at += len(some)
+
+    def read_last(self, ids: Sequence[int]) -> list[Message]:
+        """The last ones of some stored messages, to look at; no more than go out at once."""
+        assert self.store is not None
+        while self.store.fitting(ids, LOADED_BYTES) < len(ids):
+            ids = ids[len(ids) // 2 :]
+        return self.store.load(ids)
 
     def waiting(self) -> Iterator[Message]:
         """All messages that are ready, to look at; those of a backlog are read for it."""

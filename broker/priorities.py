@@ -7,10 +7,11 @@ the highest priority that there is (https://www.rabbitmq.com/docs/priority).
 """
 
 from array import array
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import Any
 
 from ..amqp.content import PRIORITY, Properties
+from .clearing import cleared
 from .line import Line
 from .message import Message
 from .queue import Queue
@@ -35,6 +36,9 @@ class _Level(Line):
 
     def held_messages(self) -> int:
         return self._queue.held_messages()
+
+    def count_bytes(self, messages: Iterable[Message], sign: int) -> None:
+        self._queue.count_bytes(messages, sign)
 
 
 class PriorityQueue(Queue):
@@ -78,6 +82,9 @@ class PriorityQueue(Queue):
     def put_back_stored(self, ids: "array[int]") -> None:
         for message in self.all_of(ids):
             self.put_back(message)
+            self.notice(message)
+            if self.features is not None:
+                self.features.gained(message)
 
     def shift(self) -> tuple[Message, bool] | None:
         for level in self._levels.values():
@@ -95,7 +102,10 @@ class PriorityQueue(Queue):
 
     def clear(self) -> None:
         for level in self._levels.values():
-            level.clear()
+            self.clearings.add(cleared(level, self.name, self.vhost_name))
+
+    def lines(self) -> Iterable[Line]:
+        return self._levels.values()
 
     def restore(self, ids: "array[int]", delivered: Container[int]) -> None:
         """Take over messages from before a restart: each is read, for only it knows its
@@ -113,6 +123,8 @@ class PriorityQueue(Queue):
                 self.features.gained(message)
         for level, its_ids in lines.items():
             level.restore(its_ids, delivered)
+        if self.features is not None:
+            self.features.settled_down()
         self.look()
 
     def page_out(self) -> None:

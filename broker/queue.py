@@ -10,12 +10,13 @@ connection has too much to send, leaves it until `wake` puts it back.
 
 from array import array
 from collections import deque
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 from typing import TYPE_CHECKING
 
 from ..amqp.errors import AccessRefused, PreconditionFailed
 from ..amqp.fields import Table
 from ..storage.pages import FIRST_PAGED_ID
+from .clearing import Clearings, cleared
 from .consumer_priorities import PriorityRotation
 from .death import Reason
 from .expiry import NEVER, Expiry
@@ -24,6 +25,7 @@ from .line import Line, Store, owns
 from .message import Message
 from .queue_settings import NO_SETTINGS, QueueSettings
 from .timers import Timers
+from .work import Work
 
 if TYPE_CHECKING:
     from .binding import Binding
@@ -51,6 +53,7 @@ class Queue(Line):
     __slots__ = (
         "arguments",
         "auto_delete",
+        "clearings",
         "consumers",
         "dead_letters",
         "deleted",
@@ -74,7 +77,7 @@ class Queue(Line):
         self,
         vhost_name: str,
         name: str,
-        mark_dirty: Callable[["Queue"], None],
+        mark_dirty: Callable[[Work], None],
         *,
         timers: Timers,
         number: int = 0,
@@ -98,6 +101,7 @@ class Queue(Line):
         self.destination_of: set[Binding] = set()
         self.dirty = False
         self.deleted = False
+        self.clearings = Clearings(mark_dirty)
         self.lease: Lease | None = None
         self.timers = timers
         self.features: Features | None = None
@@ -136,12 +140,6 @@ class Queue(Line):
     def timed(self) -> bool:
         """Whether messages must know when they were published."""
         return self.features is not None and self.features.timed
-
-    @property
-    def noted_ttl_ms(self) -> int | None:
-        """What must be noted with new messages, because a policy says how long they may wait."""
-        expiry = None if self.features is None else self.features.expiry
-        return None if expiry is None else expiry.noted_ttl_ms
 
     def accepts(self, message: Message) -> bool:
         """Whether it takes a new message. If not, because it is full or holds the same message
@@ -191,8 +189,6 @@ class Queue(Line):
         """The same for messages that are on disk only."""
         self.put_back_stored(ids)
         if self.features is not None:
-            if self.features.counts_bytes:
-                self.features.restored(self.all_of(ids))
             self.features.trim()
         self.look()
 
@@ -201,6 +197,8 @@ class Queue(Line):
         is none.
         """
         self.catch_up()
+        if self.features is not None and not self.features.passes_expired():
+            return None
         taken = self.pop()
         if self.backlog is not None:
             self.head()
@@ -258,9 +256,11 @@ class Queue(Line):
             self.features.know_again(ids)
         if self.retries is not None:
             ids = self.retries.restore(ids)
-        if self.features is not None and self.features.counts_bytes:
-            self.features.restored(self.all_of(ids))
+        if self.features is not None:
+            self.features.count_bytes(self.all_of(ids), 1)
         super().restore(ids, delivered)
+        if self.features is not None:
+            self.features.settled_down()
         self.look()
 
     def _load_more(self) -> bool:
@@ -296,6 +296,18 @@ class Queue(Line):
         """Somebody declared it though it was there, or asked passively whether it is."""
         self.used()
 
+    def clear(self) -> None:
+        """Drop all messages."""
+        self.clearings.add(cleared(self, self.name, self.vhost_name))
+
+    def lines(self) -> Iterable[Line]:
+        """The lines that its messages stand in."""
+        return (self,)
+
+    def count_bytes(self, messages: Iterable[Message], sign: int) -> None:
+        if self.features is not None:
+            self.features.count_bytes(messages, sign)
+
     def used(self) -> None:
         """Somebody uses it just now, and so it does not expire for a while."""
         if self.lease is not None:
@@ -308,7 +320,7 @@ class Queue(Line):
         if self.dirty:
             for _ in range(CATCH_UP_BATCHES):
                 count = self.message_count
-                if not self._work() and self.message_count == count:
+                if (not self._work() and self.message_count == count) or not self.rotation:
                     break
         elif self.features is not None:
             self.features.expire()

@@ -27,8 +27,8 @@ from .committer import Committer
 from .configuration import Configuration, ConfigurationError
 from .data import load_definitions, memory_budget_bytes, open_data
 from .log import fields
-from .queue import Queue
 from .transport import SocketTransport
+from .work import Work
 
 log = logging.getLogger("leveret.server")
 
@@ -169,7 +169,7 @@ class Server:
         self._go_on = trio.Event()
         self._sleep = trio.CancelScope()
         self._work = trio.Event()
-        self._put_off: deque[Queue] = deque()
+        self._put_off: deque[Work] = deque()
         """Dirty queues that wait for the pump."""
         self._stopping = False
         self._gone = trio.Event()

@@ -124,20 +124,15 @@ class StreamLog:
         ids = self._ids.part(offset - self.first_offset, most)
         return self._store.load(ids[: self._store.fitting(ids, LOADED_BYTES)])
 
-    def drop_segment(self) -> None:
-        """Be done with the messages of the first segment, as far as memory goes."""
+    def drop_segment(self) -> Backlog | None:
+        """Be done with the messages of the first segment; return those that are on disk."""
         self.kept_bytes -= self._segments.popleft()[1]
-        first_offset = self._segments[0][0]
-        if self._ids is not None:
-            self._ids.drop(first_offset - self.first_offset)
+        first_offset = self._segments[0][0] if self._segments else self.next_offset
+        dropped = None if self._ids is None else self._ids.take(first_offset - self.first_offset)
         held_from = self.next_offset - len(self._held)
         del self._held[: max(first_offset - held_from, 0)]
         self.first_offset = first_offset
-
-    def ids_of_first_segment(self) -> Sequence[int]:
-        """The journal's ids of what `drop_segment` would drop."""
-        end = self._segments[1][0] if len(self._segments) > 1 else self.next_offset
-        return () if self._ids is None else self._ids.part(0, end - self.first_offset)
+        return dropped
 
     def published_ms(self, offset: int) -> int:
         """When the message at an offset was published, in milliseconds since 1970."""

@@ -14,6 +14,8 @@ from collections.abc import Container
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from ..amqp.errors import NotSupported, PreconditionFailed
+from .backlog import Backlog
+from .clearing import Clearing
 from .death import Reason
 from .message import Message
 from .queue import BATCH_MESSAGES, Queue
@@ -33,7 +35,7 @@ Segment: TypeAlias = tuple[int, int, int]
 SHARE_MESSAGES = 50
 """How many messages one consumer passes before others have their turn."""
 
-DROPPED_SEGMENTS = 20
+DROPPED_SEGMENTS = 5
 """How many segments are dropped in one turn."""
 
 
@@ -139,8 +141,7 @@ class StreamQueue(Queue):
         """Drop everything, because it is deleted; RabbitMQ says that these were no messages."""
         while self._log.segment_count > 1:
             self._drop_segment()
-        if self.store is not None:
-            self.store.settle(self, self._log.ids_of_first_segment())
+        self._settle_all_of(self._log.drop_segment())
         self._log = StreamLog(self, self.store)
         return 0
 
@@ -189,14 +190,16 @@ class StreamQueue(Queue):
 
     def _drop_segment(self) -> None:
         """Drop the first one. Where the stream begins is in the journal before messages go."""
-        log, ids = self._log, self._log.ids_of_first_segment()
-        gone = log.first_offset
-        log.drop_segment()
+        log, gone = self._log, self._log.first_offset
+        dropped = log.drop_segment()
         self.begins_at = (log.first_offset, log.first_id)
         self._records.add_queue(self)
         self._records.remove_segment(self, gone)
-        if self.store is not None:
-            self.store.settle(self, ids)
+        self._settle_all_of(dropped)
+
+    def _settle_all_of(self, dropped: Backlog | None) -> None:
+        if dropped is not None:
+            self.clearings.add(Clearing(self, self.name, self.vhost_name, backlog=dropped))
 
     def _first_segment_may_go(self) -> bool:
         log, most_bytes = self._log, self.settings.max_length_bytes

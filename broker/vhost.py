@@ -36,6 +36,7 @@ from .routing import route
 from .rules import DEFAULT_RULES, Rules
 from .seen_values import KeptValues
 from .vhost_settings import VhostSettings, restored_settings
+from .work import Work
 
 if TYPE_CHECKING:
     from .ack_timeout import AckTimeouts
@@ -73,7 +74,7 @@ class VirtualHost:
     def __init__(
         self,
         name: str,
-        mark_dirty: Callable[[Queue], None],
+        mark_dirty: Callable[[Work], None],
         intake: Intake,
         definitions: "Definitions",
         store: Store | None = None,

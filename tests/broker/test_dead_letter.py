@@ -295,7 +295,7 @@ def test_other_headers_keep_their_bytes_and_the_new_ones_have_rabbitmqs_types():
     }
     raw = HEADERS.to_bytes(2) + encode_table(odd)
     death = Death("q", Reason.EXPIRED, 5, "x", ("k",))
-    after = Properties(properties_after(death, Properties(raw)))
+    after = Properties(properties_after(death, raw))
     at = after.spans[HEADERS][0]
     assert after.raw[at + 4 :].startswith(encode_table(odd)[4:])
     names = [name for name, _, _ in header_entries(after.raw, at)]

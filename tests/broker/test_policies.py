@@ -385,7 +385,7 @@ def test_policies_of_a_vhost_that_is_deleted_are_gone_for_good():
 def test_a_limit_far_below_what_a_queue_holds_is_reached_in_several_turns(
     server: FakeServer, client: FakeClient, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(features, "TRIMMED_AT_ONCE", 3)
+    monkeypatch.setattr(features, "DEAD_AT_ONCE", 3)
     client.declare("dlq")
     client.declare()
     publish(client, 10)
@@ -404,7 +404,7 @@ def test_a_limit_far_below_what_a_queue_holds_is_reached_in_several_turns(
 def test_many_bytes_give_way_in_several_turns(
     server: FakeServer, client: FakeClient, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(features, "TRIMMED_BYTES", 1)
+    monkeypatch.setattr(features, "DROPPED_BYTES", 1)
     client.declare()
     publish(client, 3)
     policies(server).set(checked_policy("policy", "^q$", {"max-length-bytes": 0}))
