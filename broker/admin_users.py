@@ -10,6 +10,7 @@ from .admin_checks import (
     check_pattern,
     checked_limits,
 )
+from .configuration import GUEST
 from .passwords import SCRYPT, PasswordHash, hashed
 from .permissions import Patterns, Permissions, TopicPatterns
 from .users import LIMITS, User
@@ -37,11 +38,11 @@ class UserAdministration(AdministrationPart):
         """Add a user, or change password and tags of one. Without a password nobody can log in.
 
         A password as text is hashed here, which takes some 50 ms, unless it is the user's already.
-        A hash is taken as it is.
+        A hash is taken as it is. A new `guest` may connect from the same machine only.
         """
         check_name("user", name)
         broker = self._broker
-        user = broker.users.get(name) or User(name)
+        user = broker.users.get(name) or User(name, loopback_only=name == GUEST.name)
         _check_not_configured(user)
         if isinstance(password, str):
             password = self.password_hash(name, password)

@@ -74,13 +74,14 @@ class User:
 
     def accepts(self, password: bytes, key: bytes) -> bool | None:
         """Whether that is the password; None if it takes long to find out: then ask
-        `password_hash`, and `remember` the password if it was right.
+        `password_hash`, and `remember` the password if it was right. The empty one never is, as in
+        RabbitMQ.
 
         `key` is secret and the same in all calls, so that no password is kept in memory as it is.
         """
         if self._password is not None:
             return hmac.compare_digest(self._password, password)
-        if self.password_hash is None:
+        if self.password_hash is None or not password:
             return False
         if not self.password_hash.is_slow:
             return self.password_hash.accepts(password)

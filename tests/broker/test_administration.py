@@ -126,6 +126,18 @@ def test_a_user_without_a_password_cannot_log_in(
     assert user.accepts(b"", server.broker.password_key) is False
 
 
+def test_a_new_guest_may_connect_from_the_same_machine_only(
+    server: FakeServer, administration: Administration
+) -> None:
+    administration.delete_user("guest")
+    administration.set_user("guest", checked_hash(hashed(b"pw", b"salt", SHA256).encoded))
+    client = server.accept(from_loopback=False)
+    client.feed(PROTOCOL_HEADER)
+    client.expect(Connection.Start, 0)
+    client.send(start_ok("guest", "pw", ("authentication_failure_close",)), channel=0)
+    client.expect(Connection.Close, 0)
+
+
 def test_deleting_a_user_closes_their_connections(server: FakeServer, shop: Administration) -> None:
     client, other = server.connect("seller", "pw", "shop"), server.connect()
     shop.delete_user("seller")

@@ -254,6 +254,57 @@ def test_what_is_there_already_is_left_as_it_is(
     ]
 
 
+@pytest.mark.parametrize("fault", [False, True])
+def test_whatever_is_there_can_be_rehearsed_with(fault: bool) -> None:
+    server = DurableServer()
+    client = server.connect()
+    for kind in ("classic", "quorum", "stream"):
+        client.declare(kind, durable=True, arguments={"x-queue-type": kind})
+        client.publish(b"m", kind, delivery_mode=2)
+    client.declare("priority", arguments={"x-max-priority": 3, "x-expires": 1000})
+    client.declare("own", exclusive=True)
+    client.publish(b"m", "priority", expiration="500")
+    load(
+        server.broker,
+        exchanges=[
+            {"vhost": "/", "name": name, "type": f"x-{name}", "arguments": arguments}
+            for name, arguments in {
+                "delayed-message": {"x-delayed-type": "direct"},
+                "recent-history": {},
+                "message-deduplication": {"x-cache-size": 3},
+                "consistent-hash": {"alternate-exchange": "amq.fanout"},
+            }.items()
+        ],
+        policies=[{"vhost": "/", "name": "p", "pattern": "", "definition": {"delivery-limit": 3}}],
+    )
+    before = export_definitions(server.broker)
+    kinds = [queue for queue in server.broker.vhosts["/"].queues if queue != "own"]
+    document: dict[str, Any] = {
+        "bindings": [
+            {
+                "vhost": "/",
+                "source": exchange,
+                "destination": queue,
+                "destination_type": "queue",
+                "routing_key": "1",
+            }
+            for exchange in ("delayed-message", "recent-history", "consistent-hash", "amq.topic")
+            for queue in kinds
+        ]
+    }
+    if fault:
+        document["queues"] = [{"vhost": "/", "name": "q", "arguments": {"x-expires": 0}}]
+        with pytest.raises(InvalidDefinitions):
+            load(server.broker, **document)
+        assert export_definitions(server.broker) == before
+    else:
+        load(server.broker, **document)
+        assert len(Administration(server.broker).bindings("/")) == 4 * len(kinds)
+    assert client.ready_in("quorum") == 1
+    server.advance(0.6)
+    assert client.ready_in("priority") == 0
+
+
 def test_limits_of_a_user_stay_unless_the_document_has_others(server: FakeServer) -> None:
     load(server.broker, users=[{"name": "u", "tags": "", "limits": {"max-channels": 3}}])
     load(server.broker, users=[{"name": "u", "tags": "management"}])

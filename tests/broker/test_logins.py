@@ -22,6 +22,7 @@ def server(server: FakeServer) -> FakeServer:
     administration.set_user("slow", "pw")
     administration.set_user("quick", hashed(b"pw", b"salt", SHA256))
     administration.set_user("barred", None)
+    administration.set_user("empty", "")
     administration.set_permissions("slow", "/", ALL)
     return server
 
@@ -51,7 +52,15 @@ def check(client: FakeClient) -> None:
 
 @pytest.mark.parametrize(
     ("user", "password"),
-    [("slow", "x"), ("quick", "x"), ("guest", "x"), ("nobody", "pw"), ("barred", ""), ("", "")],
+    [
+        ("slow", "x"),
+        ("quick", "x"),
+        ("guest", "x"),
+        ("nobody", "pw"),
+        ("barred", ""),
+        ("empty", ""),
+        ("", ""),
+    ],
 )
 def test_every_refusal_takes_a_slow_check(server: FakeServer, user: str, password: str) -> None:
     client = waiting(server, user, password)
