@@ -8,20 +8,9 @@ or connection.close.
 import logging
 from typing import TYPE_CHECKING, Protocol
 
-from ..amqp.errors import (
-    AMQPError,
-    FrameError,
-    HardError,
-    InternalError,
-    LoginRefused,
-    NotAllowed,
-    SoftError,
-)
+from ..amqp.errors import AMQPError, FrameError, HardError, InternalError, LoginRefused, SoftError
 from ..amqp.fields import Table
-from ..amqp.frames import (
-    FRAME_MIN_BYTES,
-    method_frame,
-)
+from ..amqp.frames import FRAME_MIN_BYTES, method_frame
 from ..amqp.methods import (
     ChannelClose,
     ConnectionBlocked,
@@ -110,9 +99,8 @@ class Connection:
         self.heartbeats: Heartbeats | None = None
         self.closing_channels: dict[int, ClosingChannel] = {}
         """Channels that leveret has closed and the client has not confirmed yet."""
-        self._deadline: Timer = self._within(
-            broker.configuration.connection.handshake_timeout_s, _HANDSHAKE_LATE
-        )
+        timeout_s = broker.configuration.connection.handshake_timeout_s
+        self._deadline: Timer = self._within(timeout_s, _HANDSHAKE_LATE)
         self._time_left_s = 0.0
         broker.connections.add(self)
         log.debug("accepted", extra=fields(connection=name))
@@ -178,19 +166,6 @@ class Connection:
     def is_open(self) -> bool:
         """Whether the client is logged in and has chosen a vhost."""
         return self.state is State.OPEN
-
-    def check_channel_limit(self) -> None:
-        """Refuse another channel if the user has too many. Raises NotAllowed."""
-        limit = self.user.limit("max-channels")
-        if limit is None:
-            return
-        connections = [each for each in self.broker.connections if each.is_open]
-        if sum(len(each.channels) for each in connections if each.user is self.user) >= limit:
-            raise NotAllowed(
-                f"number of channels opened for user '{self.user.name}' has reached the maximum"
-                f" allowed user limit of ({limit})",
-                at=(0, 0),
-            )
 
     # --- input --------------------------------------------------------------------------------
 

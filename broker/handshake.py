@@ -23,13 +23,13 @@ from ..amqp.methods import (
     Method,
 )
 from . import __version__
+from .connection_limits import check_connection_limits
 from .logins import Verification
 from .users import User
 
 if TYPE_CHECKING:
     from .configuration import Identity
     from .connection import Connection
-    from .vhost import VirtualHost
 
 
 ACCEPTED_HEADERS = (PROTOCOL_HEADER, b"AMQP\x01\x01\x00\x09", b"AMQP\x01\x01\x08\x00")
@@ -159,25 +159,10 @@ class Handshake:
         deleted = connection.broker.users.get(user.name) is not user
         if deleted or not user.may_enter(name):
             raise NotAllowed(f"access to vhost '{name}' refused for user '{user.name}'")
-        self._check_limits(user, vhost)
+        check_connection_limits(connection.broker, user, vhost)
         connection.vhost, connection.permissions = vhost, user.permissions[name]
         self._send(ConnectionOpenOk())
         return True
-
-    def _check_limits(self, user: User, vhost: "VirtualHost") -> None:
-        connections = [each for each in self._connection.broker.connections if each.is_open]
-        limit = vhost.settings.limit("max-connections")
-        if limit is not None and sum(each.vhost is vhost for each in connections) >= limit:
-            raise NotAllowed(
-                f"access to vhost '{vhost.name}' refused for user '{user.name}':"
-                f" connection limit ({limit}) is reached"
-            )
-        limit = user.limit("max-connections")
-        if limit is not None and sum(each.user is user for each in connections) >= limit:
-            raise NotAllowed(
-                f"connection refused for user '{user.name}':"
-                f" user connection limit ({limit}) is reached"
-            )
 
     _handlers: ClassVar[dict[tuple[_State, type[Method]], Callable[["Handshake", Any], bool]]] = {
         (_State.START_OK, ConnectionStartOk): _start_ok,

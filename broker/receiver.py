@@ -38,6 +38,7 @@ from ..amqp.methods import (
 )
 from . import commands
 from .channel import Channel
+from .connection_limits import check_channel_limit
 from .handshake import ACCEPTED_HEADERS, Handshake, HandshakeFailed
 from .log import fields
 from .logins import Verification
@@ -292,7 +293,7 @@ class Receiver:
                 f" negotiated channel_max ({connection.channel_max})",
                 at=(0, 0),
             )
-        connection.check_channel_limit()
+        check_channel_limit(connection.broker, connection.user)
         channel = connection.channels[number] = Channel(connection, number)
         channel.send(ChannelOpenOk())
 
