@@ -39,8 +39,8 @@ class Deduplication:
         self._published_ms: dict[bytes, int] = {}
         self._expires_ms: dict[bytes, int] = {}
         """When the time of messages is up, of those of which it will be."""
-        self._last_asked: tuple[bytes, bytes | None] = b"", None
-        """Content and value of the message that was asked about last: it is what is added next."""
+        self._last_asked: tuple[int, bytes | None] = 0, None
+        """Id and value of the message that was asked about last: it is what is added next."""
 
     def knows(self, message: Message) -> bool:
         """Whether another message with the same value is in the queue."""
@@ -73,8 +73,8 @@ class Deduplication:
             self._expires_ms.pop(value, None)
 
     def _value(self, message: Message) -> bytes | None:
-        if self._last_asked[0] is not message.content:
-            self._last_asked = message.content, fingerprint_of(message)
+        if self._last_asked[0] != message.id:
+            self._last_asked = message.id, fingerprint_of(message)
         return self._last_asked[1]
 
     def clear(self) -> None:

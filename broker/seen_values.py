@@ -120,5 +120,5 @@ class KeptValues(SeenValues):
 
     def end(self) -> None:
         self._expires_ms.clear()
-        self._journal.drop_owner(self.number, self._stored.values())
+        self._journal.drop_owner(self.number)
         self._stored.clear()

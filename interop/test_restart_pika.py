@@ -204,3 +204,30 @@ def test_what_is_out_with_a_consumer_of_a_quorum_queue_comes_back_with_its_count
         method, properties, body = channel.basic_get("q")
         assert (method.redelivered, body) == (True, b"x")
         assert properties.headers["x-delivery-count"] >= 1  # the return; not what was out besides
+
+
+def test_duplicates_are_known_after_a_restart(
+    own_broker: LeveretProcess, restart: Callable[[], None]
+):
+    def publish(channel: BlockingChannel, exchange: str, key: str, value: str) -> None:
+        headers = {"x-deduplication-header": value}
+        properties = pika.BasicProperties(delivery_mode=2, headers=headers)
+        channel.basic_publish(exchange, key, value, properties)
+
+    kind = "x-message-deduplication"
+    with channel_until_the_end(own_broker) as channel:
+        arguments = {"x-cache-size": 10, "x-cache-persistence": "disk"}
+        channel.exchange_declare("once", kind, durable=True, arguments=arguments)
+        channel.queue_declare("plain", durable=True)
+        channel.queue_declare("deduplicating", durable=True, arguments={kind: True})
+        channel.queue_bind("plain", "once")
+        publish(channel, "once", "", "a")
+        publish(channel, "", "deduplicating", "a")
+        restart()
+    with channel_to(own_broker) as channel:
+        for value in ("a", "b"):
+            publish(channel, "once", "", value)
+        assert [body for body, _ in bodies_in(channel, "plain")] == [b"a", b"b"]
+        with pytest.raises(pika.exceptions.NackError):
+            publish(channel, "", "deduplicating", "a")
+        assert [body for body, _ in bodies_in(channel, "deduplicating")] == [b"a"]

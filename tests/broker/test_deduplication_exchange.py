@@ -7,7 +7,7 @@ from pamqp.commands import Exchange, Tx
 
 from durable_server import DurableServer
 from exchange_client import bind_queues, bodies_in, declare_exchange
-from fake_client import FakeClient, FakeServer
+from fake_client import FakeClient, FakeServer, encoded, message
 from leveret.broker.policy import Policy
 from leveret.broker.seen_values import ENTRY_BYTES
 
@@ -290,8 +290,14 @@ def test_a_deleted_exchange_leaves_nothing_on_disk():
     server = DurableServer()
     client = server.connect()
     declare_durable(client)
-    publish(client, "a", "b")
-    assert server.journal.statistics().messages == 2
+    publish(client, *range(20), "a", "b")
+    assert server.journal.statistics().messages == 10
+    give_way = message(b"", exchange="x", headers={"x-deduplication-header": "c"})
+    client.feed(give_way + encoded(Exchange.Delete(exchange="x")))
+    client.expect(Exchange.DeleteOk)
+    declare_durable(client)
+    publish(client, "a")
+    assert server.journal.statistics().messages == 1
     client.request(Exchange.Delete(exchange="x"), Exchange.DeleteOk)
     assert server.journal.statistics().messages == 0
     server = server.restarted(clean=False)
