@@ -11,6 +11,7 @@ from .queues import EXCHANGES, GRAVE_QUEUES, GRAVES, QUEUES
 _QUEUE_NAMES = tuple(QUEUES)
 _GRAVE_QUEUES = [_QUEUE_NAMES.index(name) for name in GRAVE_QUEUES]
 _PLAIN = "d0 d0 d0 d0 d1 d1 t0 t0 x a0 p0 p0"
+_FEW = "d0 d1 t0 x a0 p0"
 _SPECIAL = ("e0 e1 e1 e1", "e0 e0 m0", "e2 r0", "m1 m2", "b0 e0 m0", "q0 q0 b0", "q1 q1", "z0")
 CLIENTS = 3
 CHANNELS = 2
@@ -44,10 +45,11 @@ def story(seed: int) -> Story:
     scene.prelude()
     for _ in range(chance.choice((20, 60, 120))):
         scene.add_one()
+    quorum = any(QUEUES[_QUEUE_NAMES[queue]].quorum for queue in scene.cast)
     return Story(
         tuple(scene.actions),
         segment_bytes=chance.choice((1024, 2048, 1 << 20)),
-        memory_budget_bytes=chance.choice((0, 0, 3000, 20000)),
+        memory_budget_bytes=chance.choice((0, 0, 0, 20000) if quorum else (0, 0, 3000, 20000)),
         snapshots=chance.random() < 0.5,
     )
 
@@ -59,12 +61,13 @@ class _Scene:
         self.chance = chance
         self.actions: list[Action] = []
         crashes, faults = chance.choice((0, 2, 5)), chance.choice((0, 0, 1))
-        self._cast = self._cast_queues()
+        self.cast = self._cast_queues()
         self._kinds: dict[Callable[[], None], int] = {
             self._publish: chance.choice((10, 30)),
             self._commit: chance.choice((3, 10)),
             self._settle: chance.choice((8, 25)),
             self._get: chance.choice((1, 3, 10)),
+            self._try: chance.choice((0, 2, 5)),
             self._consume: chance.choice((0, 3, 9)),
             self._cancel: 1,
             self._qos: 2,
@@ -90,9 +93,8 @@ class _Scene:
 
     def _cast_queues(self) -> list[int]:
         """The queues that this story is about; what stands there more often is likelier."""
-        chosen = _PLAIN
-        for special in self.chance.sample(_SPECIAL, self.chance.choice((0, 1, 2, 2))):
-            chosen += " " + " ".join([special] * self.chance.choice((1, 2)))
+        special = self.chance.sample(_SPECIAL, self.chance.choice((0, 1, 1, 2, 2)))
+        chosen = " ".join([_FEW] + special * self.chance.choice((1, 2, 4))) if special else _PLAIN
         return [_QUEUE_NAMES.index(name) for name in chosen.split()]
 
     def add_one(self) -> None:
@@ -101,7 +103,7 @@ class _Scene:
 
     def prelude(self) -> None:
         """A topology that the rest can do something with."""
-        for queue in sorted(set(self._cast)):
+        for queue in sorted(set(self.cast)):
             self._declare_queue(queue)
         for exchange in range(len(EXCHANGES)):
             if self.chance.random() < 0.8:
@@ -124,25 +126,21 @@ class _Scene:
 
     def _on_channel(self, name: str, **numbers: int) -> None:
         """An action on some channel; `more` keeps it back until more is sent."""
-        self._add(
-            name,
-            client=self._below(CLIENTS),
-            channel=1 + self._below(CHANNELS),
-            **numbers,
-            more=int(self.chance.random() < 0.3),
-        )
+        where = {"client": self._below(CLIENTS), "channel": 1 + self._below(CHANNELS)}
+        self._add(name, **{**where, **numbers, "more": int(self.chance.random() < 0.3)})
 
     def _queue(self) -> int:
-        return self.chance.choice(self._cast)
+        return self.chance.choice(self.cast)
 
     def _exchange(self) -> int:
         return self._below(len(EXCHANGES))
 
-    def _publish(self) -> None:
+    def _publish(self, queue: int | None = None) -> None:
+        exchange = -1 if queue is not None else self.chance.choice((-1, -1, -1, self._exchange()))
         self._on_existing(
             "publish",
-            exchange=self.chance.choice((-1, -1, -1, self._exchange())),
-            queue=self._queue(),
+            exchange=exchange,
+            queue=self._queue() if queue is None else queue,
             persistent=self.chance.choice((0, 1, 1, 2)),
             priority=self.chance.choice((0, 0, 1, 3, 9)),
             mandatory=int(self.chance.random() < 0.2),
@@ -156,9 +154,10 @@ class _Scene:
         commit = self.chance.choice((0, 1, 1, 1))
         self._add("commit", client=client, channel=channel, commit=commit, more=0)
 
-    def _settle(self) -> None:
+    def _settle(self, **where: int) -> None:
         self._on_channel(
             "settle",
+            **where,
             how=self._below(3),
             pick=self._below(8),
             multiple=self.chance.choice((0, 0, 1, 2)),
@@ -168,6 +167,18 @@ class _Scene:
 
     def _get(self) -> None:
         self._on_existing("get", queue=self._queue(), no_ack=int(self.chance.random() < 0.3))
+
+    def _try(self) -> None:
+        """Messages of one queue come, go out, and are settled on one channel."""
+        queue = self._queue()
+        client, channel = self.chance.choice(((0, 1), (1, 2), (2, 1), (2, 2)))  # no transactions
+        on = {"client": client, "channel": channel}
+        self._publish(queue)
+        if self.chance.random() < 0.25:
+            self._add("consume", **on, queue=queue, no_ack=0, blind=0, more=0)
+        for _ in range(self.chance.choice((1, 2, 4))):
+            self._add("get", **on, queue=queue, no_ack=0, blind=0, more=0)
+            self._settle(**on)
 
     def _consume(self) -> None:
         self._on_existing("consume", queue=self._queue(), no_ack=int(self.chance.random() < 0.3))

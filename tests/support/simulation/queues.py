@@ -88,7 +88,7 @@ QUEUES: dict[str, Traits] = {
     "m1": Traits(max_length=3, overflow=REJECT_PUBLISH),
     "m2": Traits(max_bytes=700, overflow=REJECT_PUBLISH_DLX, **_to_queue("d0")),
     "b0": Traits(max_bytes=700, **_to_queue("e0")),
-    "q0": Traits(quorum=True, delivery_limit=2, **_to_queue("b0")),
+    "q0": Traits(quorum=True, delivery_limit=1, **_to_queue("b0")),
     "q1": Traits(quorum=True),
     "z0": Traits(expires_ms=200),
 }

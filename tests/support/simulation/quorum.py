@@ -40,5 +40,5 @@ def check_count(entry: Entry, shown: int) -> None:
     """A message is delivered with this count, 0 for none. Raises Violation."""
     if not entry.returns <= shown <= entry.returns + entry.doubtful_returns:
         raise Violation(f"delivery count: {entry.name} has {shown}, not {entry.returns}")
+    entry.returned_in += [0] * (shown - entry.returns)  # they were on disk, then
     entry.returns, entry.doubtful_returns = shown, 0
-    entry.returned_in = [0] * shown
