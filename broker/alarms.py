@@ -22,10 +22,11 @@ class Alarm(Enum):
 
 
 class Alarms:
-    """The alarms in force. `on_clear` is called when the last one is gone."""
+    """The alarms in force. `on_raise` is called with each one, `on_clear` when the last is gone."""
 
     def __init__(self) -> None:
         self._raised: set[Alarm] = set()
+        self.on_raise: Callable[[], None] = lambda: None
         self.on_clear: Callable[[], None] = lambda: None
 
     def __bool__(self) -> bool:
@@ -46,6 +47,7 @@ class Alarms:
         if raised and alarm not in self._raised:
             self._raised.add(alarm)
             log.warning("raised: publishers are blocked", extra=fields(low_on=alarm.value))
+            self.on_raise()
         elif not raised and alarm in self._raised:
             self._raised.discard(alarm)
             log.warning("cleared", extra=fields(low_on=alarm.value))

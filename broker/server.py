@@ -151,6 +151,8 @@ class Server:
             epoch_ms=_epoch_ms(),
         )
         self.broker.timers.on_earlier = self._timer_set
+        self._alarm = trio.Event()
+        self.broker.alarms.on_raise = lambda: self._alarm.set()
         self.broker.alarms.on_clear = self._release_publishers
         self.broker.memory.budget_bytes = memory_budget_bytes(configuration.storage)
         self._journal = journal
@@ -335,7 +337,12 @@ class Server:
             self._look_at_disk()
             self.broker.memory.look()
             self.end_turn()
-            await trio.sleep(ALARM_WATCH_S if self.broker.alarms else WATCH_S)
+            if self.broker.alarms:
+                await trio.sleep(ALARM_WATCH_S)
+            else:
+                self._alarm = trio.Event()
+                with trio.move_on_after(WATCH_S):
+                    await self._alarm.wait()
 
     def close_journal(self) -> None:
         """Bring what is left to disk and close the journal, after everything else has ended."""

@@ -24,7 +24,7 @@ from leveret.amqp.methods import (
 )
 from leveret.broker import server as server_module
 from leveret.broker.alarms import Alarm
-from leveret.broker.configuration import Configuration, Listen
+from leveret.broker.configuration import Configuration, Listen, Storage
 from leveret.broker.server import serve
 from leveret.storage.errors import JournalError
 from leveret.storage.opening import open_journal
@@ -120,6 +120,25 @@ async def test_a_blocked_publisher_is_not_read_from_while_others_acknowledge_and
             await publisher.expect(ConnectionUnblocked)
             for _ in range(more):
                 assert (await consumer.delivery()).body == b"more"
+
+
+async def test_an_alarm_is_looked_after_from_when_it_is_raised_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server_module, "WATCH_S", 3600)
+    settings = Configuration(storage=Storage(in_memory=True, memory_budget_bytes=100_000))
+    async with (
+        running_server(settings) as running,
+        logged_in(running.port) as publisher,
+        logged_in(running.port) as consumer,
+    ):
+        with trio.fail_after(PATIENCE_S):
+            await consumer.declare("work")
+            while not running.connection_of(publisher).blocked:
+                await publisher.send(message("work", bytes(20_000)))
+            await publisher.expect(ConnectionBlocked)
+            await consumer.consume("work", no_ack=True)
+            await publisher.expect(ConnectionUnblocked)
 
 
 async def test_a_connection_that_publishes_nothing_is_not_blocked(low_disk: MemoryDisk) -> None:
