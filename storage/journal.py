@@ -318,7 +318,8 @@ class Journal(Log):
         message_id = message.message_id
         deliveries = self._state.deliveries
         counts = {owner: deliveries.get(owner, {}).get(message_id, 0) for owner in owners.numbers}
-        notes = {owner: self.noted(owner, message_id) for owner in owners.numbers}
+        noted = self._state.notes
+        notes = {owner: noted.get(owner, {}).get(message_id) for owner in owners.numbers}
         # What is said of it stands behind the message, in no earlier segment, lest it go before it;
         # and a crash may not part them, for what was said first goes with the old segment.
         self.begin_group()
@@ -327,7 +328,7 @@ class Journal(Log):
             if count:
                 self.note_deliveries(owner, {message_id: count})
         for owner, note in notes.items():
-            if note:
+            if note is not None:  # an empty one is one, too
                 self.note(owner, message_id, note)
         super().end_group()
 
