@@ -1,15 +1,14 @@
-"""The arguments of queue.declare: which are known, what their values may be, when two sets are
-equal.
+"""The arguments of queue.declare: which are known, and what their values may be.
 
 Texts and order are RabbitMQ's (rabbit_amqqueue's argument checks). Arguments that RabbitMQ does not
-know are kept, never looked at and never compared.
+know are kept and never looked at. `equivalence.py` compares those of a queue that is declared
+again.
 """
 
 from collections.abc import Callable
 
 from ..amqp.errors import PreconditionFailed
-from ..amqp.fields import INTEGER_TAGS, Field, Table, Value
-from .erlang_terms import erlang_term
+from ..amqp.fields import INTEGER_TAGS, Field, Table
 from .queue_settings import DEDUPLICATION
 from .rules import Rules
 from .stream_offsets import interval_ms
@@ -17,8 +16,11 @@ from .stream_offsets import interval_ms
 Check = Callable[[Field], None]
 SHORTSTR_MAX_BYTES = 255
 _LEADER_LOCATOR = "x-queue-leader-locator"
+_MASTER_LOCATOR = "x-queue-master-locator"
 SEGMENT_MAX_BYTES = 3_000_000_000
 FILTER_SIZES_BYTES = range(16, 256)
+TTL_MAX_MS = 315_360_000_000
+"""Ten years: the longest time for a message or a queue to live."""
 
 
 class _Unacceptable(ValueError):
@@ -48,6 +50,8 @@ def check_queue_arguments(arguments: Table, resource: str, rules: Rules) -> None
         field = arguments.get(name)
         if field is None or name in foreign:
             continue
+        if name == _MASTER_LOCATOR and rules.classic_leader_locator:
+            continue  # the other argument has taken its place
         try:
             check(field)
             if name == "x-dead-letter-routing-key" and exchange is None:
@@ -84,49 +88,9 @@ def check_ack_timeout_argument(arguments: Table, resource: str, kind: str, rules
         raise PreconditionFailed(message) from None
 
 
-def check_equivalent_arguments(current: Table, received: Table, resource: str) -> None:
-    """Refuse to redeclare a queue with other values of the known arguments. Raises
-    PreconditionFailed.
-    """
-    for name in _COMPARED_OF_STREAMS if _kind(current) == "stream" else _COMPARED:
-        if _comparable(name, current) != _comparable(name, received):
-            raise PreconditionFailed(
-                f"inequivalent arg '{name}' for {resource}:"
-                f" {difference(current.get(name), received.get(name))}"
-            )
-
-
-def difference(current: Field | None, received: Field | None) -> str:
-    """How RabbitMQ says that an argument was received with one value but has another."""
-    if current is None and received is not None:
-        return f"received {_the_value(received)} but current is none"
-    if received is None and current is not None:
-        return f"received none but current is {_the_value(current)}"
-    assert current is not None
-    assert received is not None
-    return f"received '{shown(received)}' but current is '{shown(current)}'"
-
-
-def shown(field: Field) -> str:
-    """A value as texts show it."""
-    return field.text if isinstance(field.value, bytes) else erlang_term(field)
-
-
-def _the_value(field: Field) -> str:
-    return f"the value '{shown(field)}' of type '{field.type_name}'"
-
-
 def _kind(arguments: Table) -> str:
     field = arguments.get("x-queue-type")
     return "classic" if field is None else field.text
-
-
-def _comparable(name: str, arguments: Table) -> tuple[type, Value] | None:
-    """An argument's value, and of which kind it is: widths of integers make no difference."""
-    field = arguments.get(name)
-    if field is None or (name == "x-queue-type" and field.value == b"classic"):
-        return None
-    return type(field.value), field.value
 
 
 def _integer(field: Field) -> int:
@@ -146,6 +110,17 @@ def _positive(field: Field) -> None:
     _not_negative(field)
     if field.value == 0:
         raise _Unacceptable("{value_zero,0}")
+
+
+def _time_to_live(field: Field) -> None:
+    _not_negative(field)
+    if _integer(field) > TTL_MAX_MS:
+        raise _Unacceptable(f"{{value_too_large,{field.value}}}")
+
+
+def _expiry(field: Field) -> None:
+    _positive(field)
+    _time_to_live(field)
 
 
 def _priority(field: Field) -> None:
@@ -202,6 +177,12 @@ def _leader_locator(field: Field) -> None:
         raise _Unacceptable("invalid_queue_locator_arg")
 
 
+def _master_locator(field: Field) -> None:
+    _string(field)
+    if field.text not in ("client-local", "min-masters", "random"):
+        raise _Unacceptable("invalid_queue_locator_arg")
+
+
 def _max_age(field: Field) -> None:
     _string(field)
     if interval_ms(field.text) is None:
@@ -209,8 +190,8 @@ def _max_age(field: Field) -> None:
 
 
 _CHECKS: dict[str, Check] = {
-    "x-expires": _positive,
-    "x-message-ttl": _not_negative,
+    "x-expires": _expiry,
+    "x-message-ttl": _time_to_live,
     "x-dead-letter-routing-key": _routing_key,
     "x-max-length": _not_negative,
     "x-max-length-bytes": _not_negative,
@@ -224,6 +205,7 @@ _CHECKS: dict[str, Check] = {
     "x-max-in-memory-bytes": _not_negative,
     "x-quorum-initial-group-size": _positive,
     "x-queue-leader-locator": _leader_locator,
+    _MASTER_LOCATOR: _master_locator,
 }
 
 _CHECKS_OF_STREAMS: dict[str, Check] = {
@@ -234,8 +216,6 @@ _CHECKS_OF_STREAMS: dict[str, Check] = {
     "x-stream-max-segment-size-bytes": _not_negative,
     "x-stream-filter-size-bytes": _not_negative,
 }
-
-_COMPARED = ("x-dead-letter-exchange", *_CHECKS, "x-queue-type")
 
 _OF_QUORUM_QUEUES = (
     "x-delivery-limit",
@@ -251,8 +231,7 @@ _OF_STREAMS = (
     "x-stream-max-segment-size-bytes",
     "x-stream-filter-size-bytes",
 )
-_COMPARED_OF_STREAMS = (*_COMPARED, *_OF_STREAMS)
-_OF_CLASSIC_QUEUES = ("x-max-priority", "x-queue-mode", "x-queue-version")
+_OF_CLASSIC_QUEUES = ("x-max-priority", "x-queue-mode", "x-queue-version", _MASTER_LOCATOR)
 _NOT_OF_STREAMS = (
     "x-dead-letter-exchange",
     "x-dead-letter-routing-key",

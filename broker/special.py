@@ -13,12 +13,11 @@ from ..amqp.methods import shortstr
 from .message import Message
 from .notes import Notes
 from .property_kinds import DIRECT_REPLY_TO
+from .queue_arguments import TTL_MAX_MS
 
 if TYPE_CHECKING:
     from .channel import Channel
 
-TTL_MAX_MS = 1 << 60
-"""As good as for ever."""
 BCC_MAX_BYTES = 255
 BCC_REMEMBERED_MAX = 200
 
@@ -92,6 +91,8 @@ def _ttl_ms(text: str) -> int:
         why = f'{{leftover_string,"{rest}"}}'
     elif text.startswith("-") and int(digits):
         why = f"{{value_negative,{int(text)}}}"
+    elif int(digits) > TTL_MAX_MS:
+        why = f"{{value_too_large,{int(digits)}}}"
     else:
-        return min(int(digits), TTL_MAX_MS)
+        return int(digits)
     raise PreconditionFailed(f"invalid expiration '{text}': {why}")

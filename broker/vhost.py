@@ -330,7 +330,7 @@ class VirtualHost:
         if current is not None:
             if current.exclusive_owner is not owner:
                 raise self._locked(current)
-            check_equivalent_queue(current, durable, auto_delete, arguments)
+            check_equivalent_queue(current, durable, auto_delete, arguments, self.rules)
             return current
         limit = self.settings.limit("max-queues")
         if limit is not None and len(self.queues) >= limit:

@@ -11,6 +11,7 @@ from leveret.broker.policy_checks import checked_policy
 from leveret.broker.queue import BATCH_MESSAGES
 
 PUBLISH = (60, 40)
+TEN_YEARS_MS = 315_360_000_000
 
 
 @pytest.fixture
@@ -195,20 +196,32 @@ def test_delivered_message_still_carries_its_expiration(client: FakeClient):
         ("-1", "{value_negative,-1}"),
         ("1.5", '{leftover_string,".5"}'),
         ("5x", '{leftover_string,"x"}'),
+        ("315360000001", "{value_too_large,315360000001}"),
+        ("9" * 40, f"{{value_too_large,{'9' * 40}}}"),
     ],
 )
-def test_expiration_that_is_no_whole_number_is_refused(client: FakeClient, text: str, why: str):
+def test_expiration_that_is_no_whole_number_or_too_long_is_refused(
+    client: FakeClient, text: str, why: str
+):
     client.declare()
     client.publish(b"", "q", expiration=text)
     text = f"PRECONDITION_FAILED - invalid expiration '{text}': {why}"
     client.expect_channel_closed(406, text, PUBLISH)
 
 
-def test_waiting_for_ever_is_as_good_as_a_very_long_expiration(
-    server: FakeServer, client: FakeClient
-):
-    client.declare(arguments=ttl(2**62))
-    client.publish(b"", "q", expiration="9" * 40)
+def test_messages_can_live_for_ten_years(server: FakeServer, client: FakeClient):
+    client.declare(arguments=ttl(TEN_YEARS_MS))
+    client.publish(b"", "q", expiration=str(TEN_YEARS_MS))
+    server.advance(TEN_YEARS_MS / 1000 - 1)
+    assert client.ready_in("q") == 1
+    server.advance(1)
+    assert client.ready_in("q") == 0
+
+
+def test_the_ttl_of_a_policy_has_no_bound(server: FakeServer, client: FakeClient):
+    client.declare()
+    server.broker.vhosts["/"].policies.set(checked_policy("p", "", {"message-ttl": (1 << 63) - 1}))
+    client.publish(b"", "q")
     server.advance(1e6)
     assert client.ready_in("q") == 1
 

@@ -1,17 +1,18 @@
 import pytest
 from pamqp.commands import Queue
 
-from fake_client import FakeClient
+from fake_client import FakeClient, FakeServer
 from leveret.amqp import methods as m
 from leveret.amqp.fields import Field, Table
+from leveret.broker.configuration import Configuration
 
 DECLARE = (50, 10)
 Q = "queue 'q' in vhost '/'"
 
 
-def typed(arguments: Table) -> m.QueueDeclare:
+def typed(arguments: Table, *, durable: bool = False) -> m.QueueDeclare:
     """queue.declare with arguments of any type."""
-    return m.QueueDeclare(0, "q", False, False, False, False, False, arguments)
+    return m.QueueDeclare(0, "q", False, durable, False, False, False, arguments)
 
 
 def queues(client: FakeClient) -> set[str]:
@@ -31,6 +32,8 @@ def queues(client: FakeClient) -> set[str]:
         ({"x-queue-type": Field("S", b"classic")}, {}),
         ({}, {"x-queue-type": Field("S", b"classic")}),
         ({}, {"x-delivery-limit": Field("b", 4), "x-max-age": Field("S", b"1D")}),
+        ({}, {"x-queue-leader-locator": Field("S", b"balanced")}),
+        ({}, {"x-consumer-timeout": Field("s", 1000)}),
     ],
 )
 def test_some_differences_make_none(client: FakeClient, first: Table, second: Table) -> None:
@@ -116,6 +119,18 @@ LAZY = {"x-queue-mode": Field("S", b"lazy")}
             "x-queue-type",
             "received 'quorum' but current is 'classic'",
         ),
+        (
+            {"x-queue-master-locator": Field("S", b"random")},
+            {"x-queue-master-locator": Field("S", b"min-masters")},
+            "x-queue-master-locator",
+            "received 'min-masters' but current is 'random'",
+        ),
+        (
+            {"x-delayed-retry-type": Field("S", b"all"), "x-delayed-retry-min": Field("b", 5)},
+            {"x-delayed-retry-type": Field("S", b"all"), "x-delayed-retry-min": Field("b", 6)},
+            "x-delayed-retry-min",
+            "received '6' but current is '5'",
+        ),
     ],
 )
 def test_other_differences_are_refused(
@@ -126,6 +141,73 @@ def test_other_differences_are_refused(
     client.expect_channel_closed(
         406, f"PRECONDITION_FAILED - inequivalent arg '{name}' for {Q}: {difference}", DECLARE
     )
+
+
+QUORUM = {"x-queue-type": Field("S", b"quorum")}
+STREAM = {"x-queue-type": Field("S", b"stream")}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "name", "difference"),
+    [
+        (
+            QUORUM | {"x-delivery-limit": Field("b", 3)},
+            QUORUM | {"x-delivery-limit": Field("b", 4)},
+            "x-delivery-limit",
+            "received '4' but current is '3'",
+        ),
+        (
+            QUORUM | {"x-max-length": Field("b", 3)},
+            QUORUM | {"x-delivery-limit": Field("b", 4)},
+            "x-max-length",
+            "received none but current is the value '3' of type 'byte'",
+        ),
+        (
+            STREAM | {"x-max-age": Field("S", b"1D")},
+            STREAM | {"x-max-age": Field("S", b"2D")},
+            "x-max-age",
+            "received '2D' but current is '1D'",
+        ),
+    ],
+)
+def test_other_differences_of_other_types_are_refused(
+    client: FakeClient, first: Table, second: Table, name: str, difference: str
+) -> None:
+    client.request(typed(first, durable=True), Queue.DeclareOk)
+    client.send(typed(second, durable=True))
+    client.expect_channel_closed(
+        406, f"PRECONDITION_FAILED - inequivalent arg '{name}' for {Q}: {difference}", DECLARE
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (QUORUM, QUORUM | {"x-max-priority": Field("b", 4), "x-consumer-timeout": Field("b", 4)}),
+        (STREAM, STREAM | {"x-expires": Field("b", 4), "x-delivery-limit": Field("b", 4)}),
+    ],
+)
+def test_what_another_type_only_has_makes_no_difference(
+    client: FakeClient, first: Table, second: Table
+) -> None:
+    client.request(typed(first, durable=True), Queue.DeclareOk)
+    client.request(typed(second, durable=True), Queue.DeclareOk)
+
+
+@pytest.mark.parametrize(
+    ("first", "name"),
+    [
+        ({}, "x-queue-leader-locator"),
+        (QUORUM, "x-consumer-timeout"),
+    ],
+)
+def test_from_4_3_on_more_makes_a_difference(first: Table, name: str) -> None:
+    client = FakeServer(Configuration(emulate="4.3")).connect()
+    client.request(typed(first, durable=True), Queue.DeclareOk)
+    client.send(typed(first | {name: Field("b", 5)}, durable=True))
+    why = f"inequivalent arg '{name}' for {Q}: received the value '5' of type 'byte'"
+    text = f"PRECONDITION_FAILED - {why} but current is none"
+    client.expect_channel_closed(406, text, DECLARE)
 
 
 # --- arguments that are refused ---------------------------------------------------------------
@@ -178,6 +260,10 @@ def test_numbers_must_not_be_negative(client: FakeClient, name: str) -> None:
     ("name", "field", "why"),
     [
         ("x-expires", Field("b", 0), "{value_zero,0}"),
+        ("x-expires", Field("l", 315_360_000_001), "{value_too_large,315360000001}"),
+        ("x-message-ttl", Field("l", 315_360_000_001), "{value_too_large,315360000001}"),
+        ("x-queue-master-locator", Field("S", b"here"), "invalid_queue_locator_arg"),
+        ("x-queue-master-locator", Field("b", 5), "{unacceptable_type,byte}"),
         ("x-max-priority", Field("s", 256), "{max_value_exceeded,256}"),
         ("x-queue-version", Field("b", 0), "\"unsupported queue version '0'\""),
         ("x-queue-version", Field("b", 3), "\"unsupported queue version '3'\""),
@@ -235,6 +321,18 @@ def test_arguments_of_other_types_of_queue_are_refused(client: FakeClient, name:
     )
 
 
+@pytest.mark.parametrize("kind", ["quorum", "stream"])
+def test_the_master_locator_is_for_classic_queues(client: FakeClient, kind: str) -> None:
+    refused(
+        client,
+        {
+            "x-queue-type": Field("S", kind.encode()),
+            "x-queue-master-locator": Field("S", b"random"),
+        },
+        f"invalid arg 'x-queue-master-locator' for {Q} of queue type rabbit_{kind}_queue",
+    )
+
+
 def test_what_is_wrong_is_told_before_what_is_of_another_type(client: FakeClient) -> None:
     refused(
         client,
@@ -274,7 +372,10 @@ def test_what_is_wrong_with_an_argument_of_another_type_does_not_matter(
         {"x-single-active-consumer": Field("t", True)},
         {"x-queue-type": Field("S", b"classic")},
         {"x-expires": Field("l", 1 << 33)},
+        {"x-expires": Field("l", 315_360_000_000)},
+        {"x-message-ttl": Field("l", 315_360_000_000)},
         {"x-message-ttl": Field("b", 0)},
+        {"x-queue-master-locator": Field("S", b"min-masters")},
         {"x-max-priority": Field("u", 255)},
         {"x-max-length": Field("b", 0)},
         {"x-max-length-bytes": Field("l", 1 << 40)},
