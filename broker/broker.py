@@ -111,7 +111,10 @@ class Broker:
         """Connections with something to send, or to be dropped."""
         self.confirming: list[Publisher] = []
         """Publishers with confirms due at the end of the turn."""
-        self.property_kinds = PropertyKinds(minds_deaths=not self.rules.clients_x_death_counts)
+        self.property_kinds = PropertyKinds(
+            minds_deaths=not self.rules.clients_x_death_counts,
+            minds_priorities=self.rules.quorum_priorities > 1,
+        )
         self.alarms = Alarms()
         self.memory = MemoryBudget(self)
         self.durable = 0 if journal is None else journal.durable

@@ -19,12 +19,24 @@ from .queue import Queue
 _REMEMBERED_MAX = 4096
 
 
-class _Level(Line):
+class Priorities(dict[bytes, int | None]):
+    """The priorities that property bytes give a message, None for none; a bounded number of them is
+    remembered.
+    """
+
+    def __missing__(self, raw: bytes) -> int | None:
+        if len(self) >= _REMEMBERED_MAX:
+            self.clear()
+        self[raw] = priority = Properties(raw).octet(PRIORITY)
+        return priority
+
+
+class Level(Line):
     """The messages of one priority."""
 
     __slots__ = ("_queue",)
 
-    def __init__(self, queue: "PriorityQueue"):
+    def __init__(self, queue: Queue):
         super().__init__(queue.number, queue.store, durable=queue.durable)
         self._queue = queue
 
@@ -49,21 +61,15 @@ class PriorityQueue(Queue):
     def __init__(self, *as_queue: Any, **options: Any):
         super().__init__(*as_queue, **options)
         self.max_priority = self.arguments["x-max-priority"].integer
-        self._levels: dict[int, _Level] = {}
+        self._levels: dict[int, Level] = {}
         """By priority, the highest first, those that have been in use."""
-        self._priorities: dict[bytes, int] = {}
+        self._priorities = Priorities()
 
-    def _level(self, message: Message) -> _Level:
-        raw = message.raw_properties
-        priority = self._priorities.get(raw)
-        if priority is None:
-            priority = min(Properties(raw).octet(PRIORITY) or 0, self.max_priority)
-            if len(self._priorities) >= _REMEMBERED_MAX:
-                self._priorities.clear()
-            self._priorities[raw] = priority
+    def _level(self, message: Message) -> Level:
+        priority = min(self._priorities[message.raw_properties] or 0, self.max_priority)
         level = self._levels.get(priority)
         if level is None:
-            self._levels[priority] = level = _Level(self)
+            self._levels[priority] = level = Level(self)
             self._levels = dict(sorted(self._levels.items(), reverse=True))
         return level
 
@@ -115,7 +121,7 @@ class PriorityQueue(Queue):
             self.features.know_again(ids)
         if self.retries is not None:
             ids = self.retries.restore(ids)
-        lines: dict[_Level, array[int]] = {}
+        lines: dict[Level, array[int]] = {}
         for message in self.all_of(ids):
             lines.setdefault(self._level(message), array("Q")).append(message.stored)
             self.notice(message)

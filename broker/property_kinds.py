@@ -2,7 +2,7 @@
 property bytes.
 """
 
-from ..amqp.content import EXPIRATION, HEADERS, REPLY_TO, USER_ID, Properties
+from ..amqp.content import EXPIRATION, HEADERS, PRIORITY, REPLY_TO, USER_ID, Properties
 
 TRANSIENT, PERSISTENT, SPECIAL = range(3)
 """SPECIAL ones ask for more than being kept or not: see `special`."""
@@ -17,18 +17,22 @@ _REMEMBERED_BYTES_MAX = 1024
 
 class PropertyKinds(dict[bytes, int]):
     """Kinds by property bytes, computed when first asked for; a bounded number of them is
-    remembered. With `minds_deaths` an x-death header is something special.
+    remembered. With `minds_deaths` an x-death header is something special, with `minds_priorities`
+    a priority.
     """
 
-    def __init__(self, *, minds_deaths: bool = False):
+    def __init__(self, *, minds_deaths: bool = False, minds_priorities: bool = False):
         super().__init__()
         self._minds_deaths = minds_deaths
+        self._minds_priorities = minds_priorities
 
     def __missing__(self, raw: bytes) -> int:
         """Find the kind. Raises FrameError if these are no properties."""
         properties = Properties(raw)
         kind = _kind(properties)
         if self._minds_deaths and properties.flags & HEADERS and X_DEATH in raw:
+            kind = SPECIAL
+        if self._minds_priorities and properties.flags & PRIORITY:
             kind = SPECIAL
         if len(raw) <= _REMEMBERED_BYTES_MAX:
             if len(self) >= _REMEMBERED_MAX:

@@ -12,6 +12,7 @@ from .queue import Queue
 from .queue_arguments import check_ack_timeout_argument, check_queue_arguments
 from .queue_properties import check_properties
 from .queue_settings import queue_type
+from .quorum_priorities import PrioritizedQuorumQueue
 from .quorum_queue import QuorumQueue
 from .rules import TRANSIENT_QUEUES_DENIED, Rules
 from .stream_queue import StreamQueue
@@ -62,7 +63,8 @@ def queue_class(arguments: Table, rules: Rules, definitions: "Definitions") -> C
     """What makes a queue with these arguments, which have been checked."""
     kind = queue_type(arguments)
     if kind == QUORUM:
-        return partial(QuorumQueue, rules=rules)
+        prioritized = rules.quorum_priorities > 1
+        return partial(PrioritizedQuorumQueue if prioritized else QuorumQueue, rules=rules)
     if kind == STREAM:
         return partial(StreamQueue, rules=rules, records=definitions)
     return PriorityQueue if "x-max-priority" in arguments else Queue

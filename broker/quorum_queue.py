@@ -72,23 +72,37 @@ class QuorumQueue(Queue):
         return self.ready_again(message)
 
     def _ready_at_the_end(self, message: Message) -> None:
-        if not self.ready and self.backlog is None:
+        if not self.has_new:
             return self.ready_again(message)
+        features = self.mix()
+        super().append(message)
+        features.gained(message)
+        features.trim()
+        return self.look()
+
+    def mix(self) -> Features:
+        """From now on `shift` decides which message is next."""
         if self.features is None:
             self.features = Features(self)
         self.features.mixed = True
-        self.append(message)
-        self.features.gained(message)
-        self.features.trim()
-        return self.look()
+        return self.features
+
+    @property
+    def has_new(self) -> bool:
+        """Whether something waits behind what came back."""
+        return bool(self.ready) or self.backlog is not None
 
     def shift(self) -> tuple[Message, bool] | None:
-        taken = super().shift()
+        taken = self.take_next()
         if self._is_mixed and taken is not None:
             taken = taken[0], taken[1] or taken[0].returns.times > 0
-            if self.features is not None and not self.ready and self.backlog is None:
+            if self.features is not None and not self.has_new:
                 self.features.mixed = False
         return taken
+
+    def take_next(self) -> tuple[Message, bool] | None:
+        """Take the next message out: it, and whether it was delivered before."""
+        return super().shift()
 
     @property
     def _is_mixed(self) -> bool:
@@ -100,7 +114,7 @@ class QuorumQueue(Queue):
 
     def put_back(self, message: Message) -> None:
         """Add a message that came back, behind the others that did."""
-        self.returned.append((next(self._next_place), self._with_count(message)))
+        self.returned.append((next(self._next_place), self.with_count(message)))
 
     def load(self, most: int = LOADED_MESSAGES) -> bool:
         loaded = super().load(most)  # when nothing was in memory any more
@@ -109,10 +123,11 @@ class QuorumQueue(Queue):
         for _, message in returned:
             self.put_back(message)
         if self._is_mixed:
-            self.ready = deque(map(self._with_count, self.ready))
+            self.ready = deque(map(self.with_count, self.ready))
         return loaded
 
-    def _with_count(self, message: Message) -> Message:
+    def with_count(self, message: Message) -> Message:
+        """A message that came back, with the count that the journal has of it."""
         if message.returns.times or self.store is None:
             return message
         returns = self.store.returns(self, message.stored)

@@ -39,6 +39,8 @@ class Rules:
     """
     gets_tell_zero: bool
     """Whether basic.get tells x-delivery-count also of a message that has not come back yet."""
+    quorum_priorities: int
+    """How many priorities messages have in quorum queues (see `quorum_priorities`)."""
     global_qos: bool
     """Whether basic.qos with global=true is for the channel; if not, global is ignored."""
     transient_shared_queues: bool
@@ -89,6 +91,7 @@ _3_13 = Rules(
     nack_is_failure=True,
     acquired_counts=False,
     gets_tell_zero=True,
+    quorum_priorities=1,
     global_qos=True,
     transient_shared_queues=True,
     classic_ack_timeout=True,
@@ -112,6 +115,7 @@ _4_0 = replace(
     delivery_limit=20,
     gets_tell_zero=False,
     topic_permissions_cover_copies=True,  # since 4.0.9
+    quorum_priorities=2,
     brief_stream_texts=True,
     mirrored_queues=False,
     unlimited_deliveries=True,
@@ -123,6 +127,7 @@ _4_3 = replace(
     frame_min_bytes=8192,  # since 4.1
     nack_is_failure=False,
     acquired_counts=True,
+    quorum_priorities=32,
     global_qos=False,
     transient_shared_queues=False,
     classic_ack_timeout=False,

@@ -62,3 +62,19 @@ def test_every_return_counts_in_4_0(emulated):
     channel.basic_nack(tag, requeue=True)
     _, headers = next_of(channel)
     assert headers == {"x-delivery-count": 1}
+
+
+@pytest.mark.parametrize(
+    ("version", "order"), [("3.13", "012345678"), ("4.0", "340561782"), ("4.3", "783456012")]
+)
+def test_priorities_are_none_then_fair_then_strict(emulated, version, order):
+    channel = emulated(version)
+    for number, priority in enumerate((None, None, None, 5, 5, 5, 5, 9, 9)):
+        properties = pika.BasicProperties(priority=priority)
+        channel.basic_publish("", "q", b"%d" % number, properties)
+    came = []
+    for _, properties, body in channel.consume("q", auto_ack=True, inactivity_timeout=1):
+        if body is None:
+            break
+        came.append(body.decode())
+    assert "".join(came) == order

@@ -1,0 +1,184 @@
+"""Priorities of messages in quorum queues, which RabbitMQ has from 4.0 on, for all of them.
+
+In 4.0 to 4.2 there are two: 5 and more is high, all else is normal. While both are waiting, two of
+high priority go for one of normal priority, unless the one of high priority is the older one, too.
+From 4.3 on there are 32 of them; the highest always goes first, more than 31 counts as 31, and a
+message without a priority has 4 (https://www.rabbitmq.com/docs/4.3/priority#quorum-queues).
+
+What comes back has no priority any more: it goes before everything else, or to the end of the
+ordinary messages (see `quorum_queue`). After a restart all messages have their priorities again.
+
+Ordinary messages stand in the queue itself, so that a queue without any others is delivered from as
+quickly as one without priorities.
+"""
+
+from array import array
+from collections.abc import Container, Iterator
+from typing import Any
+
+from .line import LOADED_MESSAGES, Line
+from .message import Message
+from .priorities import Level, Priorities
+from .quorum_queue import QuorumQueue
+
+_HIGH_FROM = 5
+_NORMAL, _HIGH = 0, 1
+_TURNS = 3
+"""The last of so many turns is one for a message of normal priority."""
+_STRICT_DEFAULT = 4
+
+
+class _Level(Level):
+    """The messages of one priority. Those that came back before a restart are counted."""
+
+    __slots__ = ("_quorum_queue",)
+
+    def __init__(self, queue: "PrioritizedQuorumQueue"):
+        super().__init__(queue)
+        self._quorum_queue = queue
+
+    def load(self, most: int = LOADED_MESSAGES) -> bool:
+        loaded = super().load(most)
+        self.returned[:] = [
+            (place, self._quorum_queue.with_count(message)) for place, message in self.returned
+        ]
+        return loaded
+
+
+class PrioritizedQuorumQueue(QuorumQueue):
+    """A quorum queue whose messages have priorities: so many as the rules say."""
+
+    __slots__ = ("_levels", "_priorities", "_turn")
+
+    def __init__(self, *as_queue: Any, **options: Any):
+        super().__init__(*as_queue, **options)
+        self._levels: dict[int, _Level] = {}
+        """By priority, the highest first, those that have been in use: not the ordinary one, except
+        for messages from before a restart.
+        """
+        self._priorities = Priorities()
+        self._turn = 0
+
+    @property
+    def _is_fair(self) -> bool:
+        """Whether there are two priorities only, and both have their turns."""
+        return self._rules.quorum_priorities == len((_NORMAL, _HIGH))
+
+    @property
+    def _ordinary(self) -> int:
+        return _NORMAL if self._is_fair else _STRICT_DEFAULT
+
+    def _priority(self, message: Message) -> int:
+        priority = self._priorities[message.raw_properties]
+        if priority is None:
+            return self._ordinary
+        if self._is_fair:
+            return _HIGH if priority >= _HIGH_FROM else _NORMAL
+        return min(priority, self._rules.quorum_priorities - 1)
+
+    def _level(self, priority: int) -> _Level:
+        level = self._levels.get(priority)
+        if level is None:
+            self._levels[priority] = level = _Level(self)
+            self._levels = dict(sorted(self._levels.items(), reverse=True))
+        self.mix()
+        return level
+
+    # --- which is next ------------------------------------------------------------------------
+
+    def _next_line(self) -> Line:
+        """Where the next message is taken from; the queue itself if it came back, or if there is
+        none.
+        """
+        if self.returned or (self.backlog is not None and self.backlog.delivered):
+            return self
+        lines: dict[int, Line] = {
+            priority: level for priority, level in self._levels.items() if level.message_count
+        }
+        if self.ready or self.backlog is not None:
+            lines.setdefault(self._ordinary, self)
+        if self._turn == _TURNS - 1 and lines.keys() == {_NORMAL, _HIGH} and self._is_fair:
+            normal, high = lines[_NORMAL], lines[_HIGH]
+            return normal if _place(normal) < _place(high) else high
+        return lines[max(lines)] if lines else self
+
+    def take_next(self) -> tuple[Message, bool] | None:
+        line = self._next_line()
+        if line is self:
+            came_back = bool(self.returned)
+            taken = super().take_next()
+        else:
+            came_back = False
+            taken = line.shift()
+        if not came_back and taken is not None:
+            self._turn = (self._turn + 1) % _TURNS
+        return taken
+
+    def head(self) -> Message | None:
+        line = self._next_line()
+        return super().head() if line is self else line.head()
+
+    # --- a line of lines ----------------------------------------------------------------------
+
+    def append(self, message: Message) -> None:
+        priority = self._priority(message)
+        if priority == self._ordinary:
+            super().append(message)
+        else:
+            self._level(priority).append(message)
+
+    @property
+    def has_new(self) -> bool:
+        return super().has_new or any(level.message_count for level in self._levels.values())
+
+    @property
+    def message_count(self) -> int:
+        return super().message_count + sum(level.message_count for level in self._levels.values())
+
+    @property
+    def memory_bytes(self) -> int:
+        held = sum(len(level.ready) + len(level.returned) for level in self._levels.values())
+        return super().memory_bytes + held * self.mean_bytes
+
+    def clear(self) -> None:
+        super().clear()
+        for level in self._levels.values():
+            level.clear()
+
+    def page_out(self) -> None:
+        super().page_out()
+        for level in self._levels.values():
+            level.page_out()
+
+    def waiting(self) -> Iterator[Message]:
+        yield from super().waiting()
+        for level in self._levels.values():
+            yield from level.waiting()
+
+    def restore(self, ids: "array[int]", delivered: Container[int]) -> None:
+        """Take over messages from before a restart: each is read, for only it knows its
+        priority.
+        """
+        if self.retries is not None:
+            ids = self.retries.restore(ids)
+        lines: dict[_Level, array[int]] = {}
+        for message in self.all_of(ids):
+            level = self._level(self._priority(message))
+            lines.setdefault(level, array("Q")).append(message.stored)
+            self.notice(message)
+            if self.features is not None:
+                self.features.gained(message)
+        for level, its_ids in lines.items():
+            level.restore(its_ids, delivered)
+        self.look()
+
+    def end(self) -> None:
+        super().end()
+        self._levels.clear()
+
+
+def _place(line: Line) -> int:
+    """Where the first message of a line stands among all that were published."""
+    first = Line.head(line)
+    assert first is not None
+    return first.stored or first.id
