@@ -18,6 +18,7 @@ from .message import Message
 if TYPE_CHECKING:
     from .deduplication import Deduplication
     from .firehose import Firehose
+    from .line import Line
     from .queue import Queue
 
 DROPPED_AT_ONCE, DEAD_AT_ONCE = 1000, 200
@@ -234,12 +235,9 @@ class Features:
         expiry, queue = self.expiry, self._queue
         if expiry is None:
             return True
-        for _ in range(self._dropped_at_once()):
-            head = queue.head()
-            if head is None or not expiry.is_over(head):
-                break
-            queue.pop()
-            queue.discard(head, Reason.EXPIRED)
+        fronts = queue.fronts
+        for front in fronts:
+            self._expire_in(front, expiry)
         head = queue.head()
         if self._is_over(expiry, head):
             expiry.stop()
@@ -248,8 +246,18 @@ class Features:
             if not any(others):
                 queue.features = None
         else:
-            expiry.watch(head)
+            for front in fronts:
+                expiry.watch(front.head())
         return head is None or not expiry.is_over(head)
+
+    def _expire_in(self, line: "Line", expiry: Expiry) -> None:
+        for _ in range(self._dropped_at_once()):
+            head = line.head()
+            if head is None or not expiry.is_over(head):
+                break
+            line.shift()
+            self.lost(head)
+            self._queue.discard(head, Reason.EXPIRED)
 
     def _is_over(self, expiry: Expiry, head: Message | None) -> bool:
         """Whether nothing in the queue can expire any more, nor what will be published to it."""

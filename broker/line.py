@@ -126,6 +126,8 @@ class Line:
         else:
             self.count_bytes(self.all_of(ids), 1)
         self.backlog.put_behind_delivered(ids)
+        if not self.returned and not self.ready:
+            self.load(1)
 
     def shift(self) -> tuple[Message, bool] | None:
         """Take the first message out: it, and whether it was delivered before."""

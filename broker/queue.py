@@ -120,6 +120,11 @@ class Queue(Line):
     """Whether it can be consumed from on a channel that has a prefetch limit of its own."""
 
     @property
+    def fronts(self) -> tuple[Line, ...]:
+        """The lines whose first messages may expire."""
+        return (self,)
+
+    @property
     def is_destination(self) -> bool:
         """Whether a message that is in it counts as routed."""
         return True

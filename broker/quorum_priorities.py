@@ -5,6 +5,8 @@ high priority go for one of normal priority, unless the one of high priority is 
 From 4.3 on there are 32 of them; the highest always goes first, more than 31 counts as 31, and a
 message without a priority has 4 (https://www.rabbitmq.com/docs/4.3/priority#quorum-queues).
 
+From 4.3 on the first message of each priority can expire, before that the first one of the queue.
+
 What comes back has no priority any more: it goes before everything else, or to the end of the
 ordinary messages (see `quorum_queue`). After a restart all messages have their priorities again.
 
@@ -13,9 +15,10 @@ quickly as one without priorities.
 """
 
 from array import array
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import Any
 
+from .clearing import cleared
 from .line import LOADED_MESSAGES, Line
 from .message import Message
 from .priorities import Level, Priorities
@@ -118,6 +121,12 @@ class PrioritizedQuorumQueue(QuorumQueue):
         line = self._next_line()
         return super().head() if line is self else line.head()
 
+    @property
+    def fronts(self) -> tuple[Line, ...]:
+        if self._is_fair or not self._levels:
+            return (self,)
+        return (self, *self._levels.values(), _Ordinary(self))
+
     # --- a line of lines ----------------------------------------------------------------------
 
     def append(self, message: Message) -> None:
@@ -143,7 +152,10 @@ class PrioritizedQuorumQueue(QuorumQueue):
     def clear(self) -> None:
         super().clear()
         for level in self._levels.values():
-            level.clear()
+            self.clearings.add(cleared(level, self.name, self.vhost_name))
+
+    def lines(self) -> Iterable[Line]:
+        return (self, *self._levels.values())
 
     def page_out(self) -> None:
         super().page_out()
@@ -170,11 +182,29 @@ class PrioritizedQuorumQueue(QuorumQueue):
                 self.features.gained(message)
         for level, its_ids in lines.items():
             level.restore(its_ids, delivered)
+        if self.features is not None:
+            self.features.settled_down()
         self.look()
 
     def end(self) -> None:
         super().end()
         self._levels.clear()
+
+
+class _Ordinary(Line):
+    """The ordinary messages of a queue, as if there were no others."""
+
+    __slots__ = ("_queue",)
+
+    def __init__(self, queue: PrioritizedQuorumQueue):
+        super().__init__(queue.number, queue.store, durable=queue.durable)
+        self._queue = queue
+
+    def head(self) -> Message | None:
+        return Line.head(self._queue)
+
+    def shift(self) -> tuple[Message, bool] | None:
+        return Line.shift(self._queue)
 
 
 def _place(line: Line) -> int:

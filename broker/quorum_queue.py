@@ -76,6 +76,8 @@ class QuorumQueue(Queue):
             return self.ready_again(message)
         features = self.mix()
         super().append(message)
+        if message.notes is not None:
+            self.notice(message)
         features.gained(message)
         features.trim()
         return self.look()

@@ -73,7 +73,7 @@ def test_priorities_are_none_then_fair_then_strict(emulated, version, order):
         properties = pika.BasicProperties(priority=priority)
         channel.basic_publish("", "q", b"%d" % number, properties)
     came = []
-    for _, properties, body in channel.consume("q", auto_ack=True, inactivity_timeout=1):
+    for _, _, body in channel.consume("q", auto_ack=True, inactivity_timeout=1):
         if body is None:
             break
         came.append(body.decode())

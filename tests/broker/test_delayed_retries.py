@@ -319,3 +319,25 @@ def test_bytes_of_what_is_ready_again_count_towards_the_limit():
     assert client.ready_in("q") == 30
     server.advance(1.1)
     assert client.ready_in("q") == 30
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "priority"])
+@pytest.mark.parametrize("count", [1, 1000])
+def test_what_waited_too_long_for_its_expiration_expires(kind: str, count: int):
+    server = DurableServer()
+    client = server.connect()
+    if kind == "priority":
+        declare(client, "classic", "all", {"x-max-priority": 3})
+    else:
+        declare(client, kind)
+    for _ in range(count):
+        client.publish(b"x", "q", delivery_mode=2, expiration="1500")
+    client.consume("q", "tag")
+    last = client.deliveries()[-1].call.delivery_tag
+    client.request(Basic.Cancel("tag"), Basic.CancelOk)
+    client.send(Basic.Nack(last, multiple=True, requeue=True))
+    page_out(server)
+    server.advance(1.1)
+    assert client.ready_in("q") == count
+    server.advance(0.5)
+    assert client.ready_in("q") == 0

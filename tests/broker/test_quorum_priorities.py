@@ -222,3 +222,16 @@ def test_overdue_messages_of_any_priority_expire():
     publish(client, 1, 9, None, expiration="1000")
     client.server.advance(1.1)
     assert client.ready_in("q") == 0
+
+
+@pytest.mark.parametrize(("version", "left"), [(FAIR, 3), (STRICT, 1)])
+def test_overdue_messages_expire_behind_a_higher_priority_from_4_3_on(
+    version: EmulatedVersion, left: int
+):
+    client = client_of(version)
+    publish(client, 9)
+    publish(client, 1, None, first=1, expiration="1000")
+    client.server.advance(1.1)
+    assert client.ready_in("q") == left
+    assert client.get().body == b"0"
+    client.get_nothing()

@@ -479,6 +479,22 @@ def test_overdue_messages_expire_also_after_they_came_back(client: FakeClient, s
     assert client.ready_in("q") == 0
 
 
+@pytest.mark.parametrize("limit", [-1, 9])
+def test_messages_that_came_back_in_any_order_expire(
+    client: FakeClient, server: FakeServer, limit: int
+):
+    declare(client, {"x-delivery-limit": limit})
+    for number, expiration in enumerate(("2000", None, "1000", None)):
+        client.publish(b"%d" % number, "q", expiration=expiration)
+    first, second, third = (tag_of(client.get()) for _ in range(3))
+    hand_back(client, third, second, first)
+    server.advance(1.1)
+    assert client.ready_in("q") == 3 + (limit < 0)
+    client.send(Basic.Nack(delivery_tag=tag_of(client.get()), requeue=True))
+    server.advance(1.1)
+    assert bodies(client) == (b"1+3+" if limit < 0 else b"1+3")
+
+
 # --- on disk ----------------------------------------------------------------------------------
 
 
