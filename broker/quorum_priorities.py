@@ -171,6 +171,8 @@ class PrioritizedQuorumQueue(QuorumQueue):
         """Take over messages from before a restart: each is read, for only it knows its
         priority.
         """
+        if self.features is not None:
+            self.features.know_again(ids)
         if self.retries is not None:
             ids = self.retries.restore(ids)
         lines: dict[_Level, array[int]] = {}
