@@ -213,7 +213,7 @@ class Broker:
             return
         for vhost in self.vhosts.values():
             for queue in vhost.queues.values():
-                queue.clearings.finish()
+                queue.stop()
                 delivered = queue.delivered_before()
                 if delivered:
                     self.journal.note_deliveries(queue.number, dict.fromkeys(delivered, 1))

@@ -18,7 +18,8 @@ from .delayed_exchange import DelayedExchange
 from .exchange import Exchange
 from .policy import JsonValue, Policy
 from .queue import Queue
-from .stream_queue import Segment, StreamQueue
+from .stream_log import Segment
+from .stream_queue import StreamQueue
 from .users import User, restored_user
 
 if TYPE_CHECKING:
@@ -119,13 +120,13 @@ class Definitions:
             self._undefine([_QUEUE, queue.vhost_name, queue.name])
 
     def add_segment(self, stream: StreamQueue, segment: Segment) -> None:
-        """A segment of a stream is full."""
-        first_offset, end_offset, size_bytes = segment
+        """A segment of a stream is full, or has grown."""
+        first_offset, end_offset, size_bytes, full = segment
         key = [_SEGMENT, stream.vhost_name, stream.number, first_offset]
-        self._define(key, {"end": end_offset, "bytes": size_bytes})
+        self._define(key, {"end": end_offset, "bytes": size_bytes, "full": full})
 
     def remove_segment(self, stream: StreamQueue, first_offset: int) -> None:
-        """A full segment is gone."""
+        """A segment is gone."""
         self._undefine([_SEGMENT, stream.vhost_name, stream.number, first_offset])
 
     def add_binding(self, binding: "Binding") -> None:
@@ -256,16 +257,17 @@ def _restore_stream(
 ) -> None:
     first_offset, first_id = begins_at
     stream.begins_at = (first_offset, first_id)
-    stream.full_segments = segments.get(stream.number, [])
+    stream.segments = segments.get(stream.number, [])
 
 
 def _segments(defined: _Defined) -> dict[int, list[Segment]]:
-    """The full segments of streams, by the number of the stream."""
+    """The segments of streams, by the number of the stream."""
     found: dict[int, list[Segment]] = {}
     for (kind, _, *rest), value in defined:
         if kind == _SEGMENT:
             number, first_offset = rest
-            found.setdefault(number, []).append((first_offset, value["end"], value["bytes"]))
+            segment = Segment(first_offset, value["end"], value["bytes"], value.get("full", True))
+            found.setdefault(number, []).append(segment)
     return found
 
 

@@ -339,6 +339,10 @@ class Queue(Line):
             if self.message_count:
                 raise PreconditionFailed(f"{self!r} not empty")
 
+    def stop(self) -> None:
+        """The broker is about to stop: finish what is left to do."""
+        self.clearings.finish()
+
     def end(self) -> None:
         """The queue is deleted: let go of all that refers to it."""
         self.deleted = True

@@ -7,9 +7,9 @@ Messages come in segments, which are dropped whole. A segment ends behind the me
 as large as a segment may be; the last one is never dropped.
 """
 
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from .backlog import Backlog
 from .line import LOADED_BYTES, LOADED_MESSAGES, Line, Store
@@ -17,6 +17,20 @@ from .message import Message
 
 SEGMENT_BYTES = 500_000_000
 """How large a segment may be unless something else is set."""
+
+SEGMENTS_ABOUT = 1000
+"""When there are more segments, the next ones are such a part of all; for each takes memory, and
+one could ask for a segment a message.
+"""
+
+
+class Segment(NamedTuple):
+    """A segment, or as far as it had come when it was written down, if it is not `full`."""
+
+    first_offset: int
+    end_offset: int
+    size_bytes: int
+    full: bool = True
 
 
 class StreamLog:
@@ -50,12 +64,16 @@ class StreamLog:
         return len(self._segments)
 
     @property
-    def last_full_segment(self) -> tuple[int, int, int]:
-        """The one before that which is being filled: its first offset, that of the next one, its
-        bytes.
-        """
+    def last_full_segment(self) -> Segment:
+        """The one before that which is being filled."""
         (first, size_bytes), (end, _) = self._segments[-2], self._segments[-1]
-        return first, end, size_bytes
+        return Segment(first, end, size_bytes)
+
+    @property
+    def open_segment(self) -> Segment:
+        """The one that is being filled."""
+        first, size_bytes = self._segments[-1]
+        return Segment(first, self.next_offset, size_bytes, full=False)
 
     def append(self, message: Message, segment_bytes: int) -> bool:
         """Add a message at the end; True if a new segment begins with it."""
@@ -70,7 +88,8 @@ class StreamLog:
         return begins
 
     def _count(self, offset: int, size_bytes: int, segment_bytes: int) -> bool:
-        begins = self._segments[-1][1] >= segment_bytes > 0
+        least_bytes = max(segment_bytes, self.kept_bytes // SEGMENTS_ABOUT)
+        begins = segment_bytes > 0 and self._segments[-1][1] >= least_bytes
         if begins:
             self._segments.append([offset, 0])
         self._segments[-1][1] += size_bytes
@@ -86,33 +105,22 @@ class StreamLog:
         self,
         ids: Sequence[int],
         first_offset: int,
-        full: Iterable[tuple[int, int, int]],
-        segment_bytes: int,
+        segments: Iterable[Segment],
     ) -> None:
-        """Take over messages from before a restart. `full` has the segments that are full: their
-        first offset, that of the next one, their bytes. The size of the last one is known to a
-        quarter or so.
+        """Take over messages from before a restart, in the segments that were written down. Those
+        behind the last one are read to know their size.
         """
         self.first_offset, self.next_offset = first_offset, first_offset + len(ids)
         self._ids = Backlog(ids)
-        self._segments = deque()
-        self.kept_bytes, end = 0, first_offset
-        for first, end, size_bytes in full:  # noqa: B007 (the last end is used)
-            self._segments.append([first, size_bytes])
-            self.kept_bytes += size_bytes
-        size_bytes = self._size_of(ids[end - first_offset :], segment_bytes)
-        self._segments.append([end, size_bytes])
-        self.kept_bytes += size_bytes
-
-    def _size_of(self, ids: Sequence[int], segment_bytes: int) -> int:
-        """About how many bytes messages have, which are no more than a segment's."""
-        assert self._store is not None
-        fitting = self._store.fitting
-        shares = range(1, 65)
-        share = bisect_left(
-            shares, len(ids), key=lambda share: fitting(ids, segment_bytes * share // 64)
-        )
-        return segment_bytes * share // 64
+        self._segments = deque([[first_offset, 0]])
+        end = first_offset
+        for first, end, size_bytes, full in segments:
+            self._segments[-1] = [first, size_bytes]
+            if full:
+                self._segments.append([end, 0])
+        behind = self._line.all_of(ids[end - first_offset :])
+        self._segments[-1][1] += sum(len(message.content) for message in behind)
+        self.kept_bytes = sum(size_bytes for _, size_bytes in self._segments)
 
     def read(self, offset: int, most: int = LOADED_MESSAGES) -> list[Message]:
         """Messages from an offset on, at most so many and about `LOADED_BYTES`; none at the end."""

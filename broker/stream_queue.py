@@ -3,7 +3,8 @@
 
 Everything published to it gets an offset and stays, on disk, until retention drops the oldest
 segments: x-max-length-bytes says how much is to be kept, x-max-age for how long. Both are looked at
-when a segment is full and when policies change; the segment that is being filled always stays.
+when a segment is full, when policies change and after a restart, ages also once in an hour; the
+segment that is being filled always stays.
 
 A consumer needs a prefetch. To acknowledge, and likewise to reject or to hand back, is to ask for
 more. There is no getting, no purging, no dead-lettering, and nothing expires one by one.
@@ -11,7 +12,7 @@ more. There is no getting, no purging, no dead-lettering, and nothing expires on
 
 from bisect import bisect_left
 from collections.abc import Container
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..amqp.errors import NotSupported, PreconditionFailed
 from .backlog import Backlog
@@ -21,19 +22,23 @@ from .message import Message
 from .queue import BATCH_MESSAGES, Queue
 from .rules import DEFAULT_RULES, Rules
 from .stream_cursor import Cursor, at_offset
-from .stream_log import SEGMENT_BYTES, StreamLog
+from .stream_log import SEGMENT_BYTES, Segment, StreamLog
 from .stream_offsets import interval_ms, start_offset
+from .timers import Timer
 
 if TYPE_CHECKING:
     from array import array
 
     from .consumer import Consumer
 
-Segment: TypeAlias = tuple[int, int, int]
-"""First offset, that of the next segment, bytes."""
-
 SHARE_MESSAGES = 50
 """How many messages one consumer passes before others have their turn."""
+
+NOTED_BYTES = 8 << 20
+"""After so many bytes it is written down how large the segment is that is being filled."""
+
+LOOK_S = 3600.0
+"""How often retention by age is looked at if nothing is published."""
 
 DROPPED_SEGMENTS = 5
 """How many segments are dropped in one turn."""
@@ -47,11 +52,11 @@ class Records(Protocol):
         ...
 
     def add_segment(self, stream: "StreamQueue", segment: Segment) -> None:
-        """A segment is full."""
+        """A segment is full, or has grown."""
         ...
 
     def remove_segment(self, stream: "StreamQueue", first_offset: int) -> None:
-        """A full segment is gone."""
+        """A segment is gone."""
         ...
 
 
@@ -61,11 +66,13 @@ class StreamQueue(Queue):
     __slots__ = (
         "_cursors",
         "_log",
+        "_noted_bytes",
         "_records",
         "_retention_due",
         "_rules",
+        "_timer",
         "begins_at",
-        "full_segments",
+        "segments",
     )
 
     keeps_all = True
@@ -85,8 +92,11 @@ class StreamQueue(Queue):
         self._retention_due = False
         self.begins_at = (0, 0)
         """The first offset, and the journal's id of the message there: 0 until any was dropped."""
-        self.full_segments: list[Segment] = []
+        self.segments: list[Segment] = []
         """Those from before a restart, until `restore`."""
+        self._noted_bytes = 0
+        """How large the segment that is being filled was when it was written down."""
+        self._timer: Timer | None = None
 
     # --- messages -----------------------------------------------------------------------------
 
@@ -104,7 +114,10 @@ class StreamQueue(Queue):
     def enqueue(self, message: Message) -> None:
         if self._log.append(message, self.segment_bytes):
             self._records.add_segment(self, self._log.last_full_segment)
+            self._noted_bytes = 0
             self._retention_due = True
+        elif self._log.open_segment.size_bytes - self._noted_bytes > NOTED_BYTES:
+            self._note_segment()
         self.look()
 
     def restore(self, ids: "array[int]", delivered: Container[int]) -> None:
@@ -112,10 +125,22 @@ class StreamQueue(Queue):
         dropped = ids[: bisect_left(ids, first_id)]  # a crash came before that was written
         if dropped and self.store is not None:
             self.store.settle(self, dropped)
-        full = sorted(each for each in self.full_segments if each[0] >= offset)
-        self._log.restore(ids[len(dropped) :], offset, full, self.segment_bytes)
-        self.full_segments = []
-        self._retention_due = False  # not yet: the last size is a guess, which may be too high
+        kept = sorted(each for each in self.segments if each.first_offset >= offset)
+        self._log.restore(ids[len(dropped) :], offset, kept)
+        self.segments = []
+        self._noted_bytes = self._log.open_segment.size_bytes
+        self.review()
+
+    def _note_segment(self) -> None:
+        """Have a restart know the size of what is being filled without reading it all."""
+        segment = self._log.open_segment
+        self._noted_bytes = segment.size_bytes
+        self._records.add_segment(self, segment)
+
+    def stop(self) -> None:
+        super().stop()
+        if self._log.open_segment.size_bytes > self._noted_bytes:
+            self._note_segment()
 
     def requeue(self, message: Message, *, failed: bool = True, asked: bool = True) -> None:
         """Nothing: the message has never left."""
@@ -141,6 +166,7 @@ class StreamQueue(Queue):
         """Drop everything, because it is deleted; RabbitMQ says that these were no messages."""
         while self._log.segment_count > 1:
             self._drop_segment()
+        self._records.remove_segment(self, self._log.first_offset)
         self._settle_all_of(self._log.drop_segment())
         self._log = StreamLog(self, self.store)
         return 0
@@ -187,6 +213,22 @@ class StreamQueue(Queue):
                 return False
             self._drop_segment()
         return True
+
+    def _look_later(self) -> None:
+        """Messages grow old also when none are published: RabbitMQ looks once in an hour."""
+        ages = self.settings.max_age is not None and self._log.segment_count > 1
+        if ages and self._timer is None:
+            self._timer = self.timers.at(self.timers.now + LOOK_S, self._look_again)
+
+    def _look_again(self) -> None:
+        self._timer = None
+        self.review()
+
+    def end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        super().end()
 
     def _drop_segment(self) -> None:
         """Drop the first one. Where the stream begins is in the journal before messages go."""
@@ -239,6 +281,7 @@ class StreamQueue(Queue):
         more = self.deliver()
         if self._retention_due:
             self._retention_due = self._retain()
+            self._look_later()
         return more or self._retention_due
 
     def deliver(self) -> bool:

@@ -1,5 +1,6 @@
 """Streams: what is dropped when, and what a restart brings back."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -7,7 +8,10 @@ from pamqp.commands import Basic, Confirm, Queue
 
 from durable_server import DurableServer
 from fake_client import FakeClient, FakeServer
+from leveret.broker import stream_queue
 from leveret.broker.policy import Policy
+from leveret.broker.stream_log import StreamLog
+from leveret.broker.stream_queue import StreamQueue
 from leveret.storage.journal import Journal
 
 STREAM: dict[str, Any] = {"x-queue-type": "stream"}
@@ -227,3 +231,116 @@ def test_memory_holds_little_of_a_long_stream():
     queue.page_out()
     assert queue.memory_bytes == 0
     assert read(client, 19_998) == same(range(19_998, 20_000))
+
+
+def log_of(server: FakeServer) -> StreamLog:
+    stream = server.broker.vhosts["/"].queues["q"]
+    assert isinstance(stream, StreamQueue)
+    return stream._log  # pyright: ignore[reportPrivateUsage] - what clients can't see
+
+
+@pytest.mark.parametrize("clean", [True, False])
+@pytest.mark.parametrize("noted_bytes", [500, 1 << 20])
+def test_sizes_are_known_exactly_after_a_restart(
+    clean: bool, noted_bytes: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(stream_queue, "NOTED_BYTES", noted_bytes)
+    server = DurableServer()
+    client = server.connect()
+    declare(client, x_stream_max_segment_size_bytes=3000, x_max_length_bytes=9000)
+    for count in (17, 1, 90, 25):
+        publish(client, count, client.ready_in("q"))
+        before = log_of(server)
+        server = server.restarted(clean=clean)
+        after = log_of(server)
+        assert after.kept_bytes == before.kept_bytes
+        assert after.open_segment == before.open_segment
+        assert after.segment_count == before.segment_count
+        client = server.connect()
+
+
+def test_a_clean_stop_spares_the_next_start_reading(monkeypatch: pytest.MonkeyPatch):
+    server = DurableServer()
+    client = server.connect()
+    declare(client)
+    publish(client, 50)
+    read: list[int] = []
+    read_many = Journal.read_many
+
+    def counted(self: Journal, ids: Sequence[int]) -> Any:
+        read.extend(ids)
+        return read_many(self, ids)
+
+    monkeypatch.setattr(Journal, "read_many", counted)
+    server = server.restarted()
+    assert not read
+    assert log_of(server).next_offset == 50
+
+
+def test_old_segments_go_within_an_hour_though_nothing_is_published(server: FakeServer):
+    client = server.connect()
+    declare(client, x_max_age="1h", x_stream_max_segment_size_bytes=1000)
+    publish(client, 25)
+    server.advance(3599)
+    assert client.ready_in("q") == 25
+    server.advance(3602)
+    assert 0 < client.ready_in("q") <= 10, "the segment that is being filled stays"
+    assert server.broker.timers.next_deadline() is None
+    publish(client, 25, 25)
+    client.send(Queue.Delete(queue="q"))
+    client.expect(Queue.DeleteOk)
+    assert server.broker.timers.next_deadline() is None
+
+
+def test_ages_are_looked_at_after_a_restart():
+    server = DurableServer()
+    client = server.connect()
+    declare(client, x_max_age="1h", x_stream_max_segment_size_bytes=1000)
+    publish(client, 25)
+    client = server.restarted(after_s=3601).connect()
+    assert 0 < client.ready_in("q") <= 10
+
+
+def test_there_are_not_too_many_segments(server: FakeServer, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("leveret.broker.stream_log.SEGMENTS_ABOUT", 20)
+    client = server.connect()
+    declare(client, x_stream_max_segment_size_bytes=1)
+    publish(client, 400)
+    assert 20 < log_of(server).segment_count < 100
+    assert read(client) == same(range(400))
+
+
+@pytest.mark.parametrize(
+    ("age", "seconds"),
+    [
+        ("1Y", 31_536_000),
+        ("1M", 2_592_000),
+        ("2D", 172_800),
+        ("3h", 10_800),
+        ("5m", 300),
+        ("7s", 7),
+    ],
+)
+def test_ages_have_rabbitmqs_units(server: FakeServer, age: str, seconds: int):
+    client = server.connect()
+    declare(client, x_max_age=age, x_stream_max_segment_size_bytes=1)
+    publish(client, 1)
+    server.advance(seconds - 0.001)
+    publish(client, 2, 1)
+    assert client.ready_in("q") == 3
+    server.advance(0.002)
+    publish(client, 1, 3)
+    assert read(client)[0] == (1, 1)
+
+
+def test_deleting_it_in_the_middle_of_a_segment_leaves_nothing_defined():
+    server = DurableServer()
+    definitions = server.journal.statistics().definitions
+    client = server.connect()
+    declare(client, x_stream_max_segment_size_bytes=1000)
+    publish(client, 25)
+    server = server.restarted()
+    client = server.connect()
+    client.send(Queue.Delete(queue="q"))
+    client.expect(Queue.DeleteOk)
+    assert server.journal.statistics().definitions == definitions

@@ -101,6 +101,8 @@ def test_arguments_of_other_types_are_refused(client: FakeClient, name: str, val
         ("x-max-length-bytes", -1, "{value_negative,-1}"),
         ("x-stream-max-segment-size-bytes", -1, "{value_negative,-1}"),
         ("x-initial-cluster-size", 0, "{value_zero,0}"),
+        ("x-initial-cluster-size", "1", '"expected integer, got longstr"'),
+        ("x-stream-max-segment-size-bytes", "1", '"expected integer, got longstr"'),
         ("x-queue-leader-locator", "x", "invalid_queue_locator_arg"),
     ],
 )
@@ -154,6 +156,21 @@ def test_a_consumer_begins_where_it_likes(client: FakeClient, offset: Any, read_
     assert texts(client) == read_texts
     publish(client, "f")
     assert texts(client) == "f"
+
+
+@pytest.mark.parametrize(
+    ("interval", "read_texts"),
+    [("1s", ""), ("59s", ""), ("61s", "c"), ("2m", "bc"), ("1h", "abc"), ("1D", "abc")],
+)
+def test_a_consumer_begins_so_long_ago(
+    server: FakeServer, client: FakeClient, interval: str, read_texts: str
+):
+    declare(client)
+    for text in "abc":
+        publish(client, text)
+        server.advance(60)
+    read(client, interval)
+    assert texts(client) == read_texts
 
 
 def test_an_offset_past_the_end_is_waited_for(client: FakeClient):
