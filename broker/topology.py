@@ -23,6 +23,7 @@ from .queue import Queue
 from .routing import route
 from .rules import Rules
 from .seen_values import KeptValues
+from .work import Work
 
 if TYPE_CHECKING:
     from .binding import Destination
@@ -57,7 +58,7 @@ class Topology:
     def __init__(
         self,
         name: str,
-        mark_dirty: Callable[[Queue], None],
+        mark_dirty: Callable[[Work], None],
         intake: Intake,
         definitions: "Definitions",
         store: Store | None,
