@@ -22,14 +22,17 @@ from ..amqp.methods import (
 from .channel import Channel
 from .consumer import Consumer
 from .permissions import Right
-from .policy import STREAM
+from .policy import CLASSIC, STREAM
 from .property_kinds import DIRECT_REPLY_TO
 from .queue import Queue
 from .queue_arguments import check_ack_timeout_argument
 from .queue_settings import queue_type
+from .rules import Rules
 from .unsettled import Outcome
 
 _STREAM_ARGUMENTS = ("x-stream-offset", "x-stream-filter", "x-stream-match-unfiltered")
+_FAILOVER = "x-cancel-on-ha-failover"
+"""Without effect on one node, and not looked at any more where there are no mirrored queues."""
 
 
 def basic_qos(channel: Channel, call: BasicQos) -> None:
@@ -61,7 +64,7 @@ def basic_consume(channel: Channel, call: BasicConsume) -> None:
     check_ack_timeout_argument(
         call.arguments, repr(queue), queue_type(queue.arguments), connection.broker.rules
     )
-    _check_consume_arguments(queue, call.arguments)
+    _check_consume_arguments(queue, call.arguments, connection.broker.rules)
     if channel.unsettled.limit and not queue.global_qos:
         raise NotSupported(f"{queue!r} does not support global qos")
     consumer = Consumer(
@@ -111,21 +114,25 @@ def _new_tag(channel: Channel, tag: str) -> str:
     return tag
 
 
-def _check_consume_arguments(queue: Queue, arguments: Table) -> None:
+def _check_consume_arguments(queue: Queue, arguments: Table, rules: Rules) -> None:
     priority = arguments.get("x-priority")
     if priority is not None and priority.tag not in INTEGER_TAGS:
         raise PreconditionFailed(
             f"invalid arg 'x-priority' for {queue!r}:"
             f' "expected integer, got {priority.type_name}"'
         )
-    timeout = arguments.get("x-consumer-timeout")
-    if timeout is not None and timeout.tag not in INTEGER_TAGS:
-        raise PreconditionFailed(
-            f"invalid arg 'x-consumer-timeout' for {queue!r}:"
-            f' "expected integer, got {timeout.type_name}"'
-        )
     kind = queue_type(queue.arguments)
-    for name in ("x-priority", "x-cancel-on-ha-failover") if kind == STREAM else _STREAM_ARGUMENTS:
+    foreign = ("x-priority",) if kind == STREAM else _STREAM_ARGUMENTS
+    if rules.mirrored_queues:
+        failover = arguments.get(_FAILOVER)
+        if kind != CLASSIC:
+            foreign = (*foreign, _FAILOVER)
+        elif failover is not None and failover.tag != "t":
+            raise PreconditionFailed(
+                f"invalid arg '{_FAILOVER}' for {queue!r}:"
+                f" {{unacceptable_type,{failover.type_name}}}"
+            )
+    for name in foreign:
         if name in arguments:
             raise PreconditionFailed(
                 f"invalid arg '{name}' for {queue!r} of queue type rabbit_{kind}_queue"

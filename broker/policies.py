@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from .policy import Definition, Policy, best_match, merged
+from .rules import DEFAULT_RULES, Rules
 
 if TYPE_CHECKING:
     from .definitions import Definitions
@@ -29,12 +30,26 @@ class Policies:
     count cannot be read back.
     """
 
-    __slots__ = ("_apply", "_definitions", "_operator_policies", "_policies", "_vhost_name")
+    __slots__ = (
+        "_apply",
+        "_definitions",
+        "_operator_policies",
+        "_policies",
+        "_rules",
+        "_vhost_name",
+    )
 
-    def __init__(self, vhost_name: str, definitions: "Definitions", apply: Callable[[], None]):
+    def __init__(
+        self,
+        vhost_name: str,
+        definitions: "Definitions",
+        apply: Callable[[], None],
+        rules: Rules = DEFAULT_RULES,
+    ):
         self._vhost_name = vhost_name
         self._definitions = definitions
         self._apply = apply
+        self._rules = rules
         self._policies: dict[str, Policy] = {}
         self._operator_policies: dict[str, Policy] = {}
 
@@ -79,8 +94,8 @@ class Policies:
         queue.
         """
         return Matching(
-            best_match(self._policies.values(), kind, name),
-            best_match(self._operator_policies.values(), kind, name),
+            best_match(self._policies.values(), kind, name, self._rules),
+            best_match(self._operator_policies.values(), kind, name, self._rules),
         )
 
     def _of(self, operator: bool) -> dict[str, Policy]:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from .rules import DEFAULT_RULES, Rules
+
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | Mapping[str, JsonValue] | None"
 Definition: TypeAlias = Mapping[str, JsonValue]
 
@@ -107,22 +109,27 @@ class Policy:
             "apply-to": self.applies_to,
         }
 
-    def matches(self, kind: str, name: str) -> bool:
+    def matches(self, kind: str, name: str, rules: Rules = DEFAULT_RULES) -> bool:
         """Whether it is for a thing of that name: `kind` is `EXCHANGE` or a type of queue."""
+        foreign = _CANNOT_HAVE[kind]
+        if kind == CLASSIC and rules.classic_leader_locator:
+            foreign = foreign - {"queue-leader-locator"}
         return (
             kind in APPLIES_TO[self.applies_to]
-            and _CANNOT_HAVE[kind].isdisjoint(self.definition)
+            and foreign.isdisjoint(self.definition)
             and self._search(name) is not None
         )
 
 
-def best_match(policies: Iterable[Policy], kind: str, name: str) -> Policy | None:
+def best_match(
+    policies: Iterable[Policy], kind: str, name: str, rules: Rules = DEFAULT_RULES
+) -> Policy | None:
     """The policy that counts: of those that match the one with the highest priority.
 
     Of several with the same priority it is the first in the order of their names; in RabbitMQ it
     may be any.
     """
-    matching = [policy for policy in policies if policy.matches(kind, name)]
+    matching = [policy for policy in policies if policy.matches(kind, name, rules)]
     return min(matching, key=lambda policy: (-policy.priority, policy.name), default=None)
 
 

@@ -359,7 +359,8 @@ class Queue(Line):
 
     def add_consumer(self, consumer: "Consumer") -> None:
         """Let a consumer take messages from the end of this turn on. Raises AccessRefused."""
-        if self.exclusive_consumer or (consumer.exclusive and self.consumers):
+        shared = self.consumers or self.single_active is not None
+        if self.exclusive_consumer or (consumer.exclusive and shared):
             raise AccessRefused(f"{self!r} in exclusive use")
         self.catch_up()
         self.exclusive_consumer = consumer.exclusive

@@ -54,8 +54,7 @@ def check_queue_arguments(arguments: Table, resource: str, rules: Rules) -> None
             continue  # the other argument has taken its place
         try:
             check(field)
-            if name == "x-dead-letter-routing-key" and exchange is None:
-                raise _Unacceptable("routing_key_but_no_dlx_defined")
+            _check_company(name, arguments)
         except _Unacceptable as why:
             raise PreconditionFailed(f"invalid arg '{name}' for {resource}: {why}") from None
     for name in foreign:
@@ -69,15 +68,15 @@ def check_queue_arguments(arguments: Table, resource: str, rules: Rules) -> None
 
 
 def check_ack_timeout_argument(arguments: Table, resource: str, kind: str, rules: Rules) -> None:
-    """Refuse an x-consumer-timeout, of a queue of this kind or of its consumer, that RabbitMQ from
-    4.3 on refuses: there it is for quorum queues only. Before, it is not checked.
+    """Refuse a bad x-consumer-timeout of a queue of this kind or of its consumer, as RabbitMQ does
+    from 4.3 on, where it is for quorum queues only. 0 is good for no time at all.
 
     Raises PreconditionFailed.
     """
     field = arguments.get("x-consumer-timeout")
-    if field is None or rules.classic_ack_timeout:
+    if field is None:
         return
-    if kind != "quorum":
+    if kind != "quorum" and not rules.classic_ack_timeout:
         raise PreconditionFailed(
             f"invalid arg 'x-consumer-timeout' for {resource} of queue type rabbit_{kind}_queue"
         )
@@ -183,6 +182,21 @@ def _master_locator(field: Field) -> None:
         raise _Unacceptable("invalid_queue_locator_arg")
 
 
+def _retry_type(field: Field) -> None:
+    _string(field)
+    if field.text not in ("all", "failed", "returned", "disabled"):
+        raise _Unacceptable("invalid_delayed_retry_type")
+
+
+def _check_company(name: str, arguments: Table) -> None:
+    """Arguments that make sense only with another one."""
+    if name == "x-dead-letter-routing-key" and "x-dead-letter-exchange" not in arguments:
+        raise _Unacceptable("routing_key_but_no_dlx_defined")
+    delayed = name == "x-delayed-retry-type" and arguments[name].text != "disabled"
+    if delayed and "x-delayed-retry-min" not in arguments:
+        raise _Unacceptable("delayed_retry_type_but_no_min_defined")
+
+
 def _max_age(field: Field) -> None:
     _string(field)
     if interval_ms(field.text) is None:
@@ -206,6 +220,9 @@ _CHECKS: dict[str, Check] = {
     "x-quorum-initial-group-size": _positive,
     "x-queue-leader-locator": _leader_locator,
     _MASTER_LOCATOR: _master_locator,
+    "x-delayed-retry-type": _retry_type,
+    "x-delayed-retry-min": _positive,
+    "x-delayed-retry-max": _positive,
 }
 
 _CHECKS_OF_STREAMS: dict[str, Check] = {
@@ -225,6 +242,7 @@ _OF_QUORUM_QUEUES = (
     "x-quorum-initial-group-size",
     "x-queue-leader-locator",
 )
+_DELAYED_RETRY = ("x-delayed-retry-type", "x-delayed-retry-min", "x-delayed-retry-max")
 _OF_STREAMS = (
     "x-max-age",
     "x-initial-cluster-size",
@@ -241,6 +259,7 @@ _NOT_OF_STREAMS = (
     "x-overflow",
     "x-single-active-consumer",
     *_OF_CLASSIC_QUEUES,
+    *_DELAYED_RETRY,
     *(name for name in _OF_QUORUM_QUEUES if name != "x-queue-leader-locator"),
 )
 _OF_OTHER_TYPES = {

@@ -75,7 +75,7 @@ class Topology:
         self._definitions = definitions
         self._store = store
         self._random_below = random_below
-        self.policies = Policies(name, definitions, self.apply_policies)
+        self.policies = Policies(name, definitions, self.apply_policies, rules)
         self.queues: dict[str, Queue] = {}
         self.reply_queues: dict[str, Queue] = {}
         """Queues that only direct replies reach; they are neither listed nor bound."""

@@ -144,25 +144,37 @@ def test_a_policy_counts_for_consumers_that_are_there() -> None:
     client.expect_channel_closed(406, text(5000), (0, 0))
 
 
-def test_a_queues_argument_that_is_no_number_has_no_effect() -> None:
-    server = FakeServer()
-    client = server.connect()
-    client.declare(arguments={"x-consumer-timeout": "soon"})
-    client.publish(b"", "q")
-    client.get()
-    server.advance(3600)
-    assert not client.received()
+BAD = [("soon", '"expected integer, got longstr"'), (-5, "{value_negative,-5}")]
 
 
-def test_a_consumers_argument_must_be_a_number(client: FakeClient) -> None:
+@pytest.mark.parametrize(("value", "why"), BAD)
+def test_a_queues_argument_must_be_a_number_that_is_not_negative(
+    client: FakeClient, value: object, why: str
+) -> None:
+    arguments: Any = {"x-consumer-timeout": value}
+    client.send(Queue.Declare(queue="q", arguments=arguments))
+    text = f"invalid arg 'x-consumer-timeout' for queue 'q' in vhost '/': {why}"
+    client.expect_channel_closed(406, f"PRECONDITION_FAILED - {text}", (50, 10))
+
+
+@pytest.mark.parametrize(("value", "why"), BAD)
+def test_a_consumers_argument_must_be_a_number_that_is_not_negative(
+    client: FakeClient, value: object, why: str
+) -> None:
     client.declare()
-    client.send(Basic.Consume(queue="q", arguments={"x-consumer-timeout": "soon"}))
-    client.expect_channel_closed(
-        406,
-        "PRECONDITION_FAILED - invalid arg 'x-consumer-timeout' for queue 'q' in vhost '/':"
-        ' "expected integer, got longstr"',
-        (60, 20),
-    )
+    arguments: Any = {"x-consumer-timeout": value}
+    client.send(Basic.Consume(queue="q", arguments=arguments))
+    text = f"invalid arg 'x-consumer-timeout' for queue 'q' in vhost '/': {why}"
+    client.expect_channel_closed(406, f"PRECONDITION_FAILED - {text}", (60, 20))
+
+
+def test_zero_is_no_time_at_all(server: FakeServer, client: FakeClient) -> None:
+    client.declare()
+    client.consume(arguments={"x-consumer-timeout": 0})
+    client.publish(b"", "q")
+    assert len(client.deliveries()) == 1
+    server.advance(0.25)
+    client.expect_channel_closed(406, text(0), (0, 0))
 
 
 def test_a_long_timeout_keeps_few_marks(server: FakeServer, client: FakeClient) -> None:

@@ -78,7 +78,6 @@ def test_waiting_consumer_gets_it_then(server: FakeServer, client: FakeClient, k
         ("returned", True, False),
         ("returned", False, True),
         ("disabled", True, False),
-        ("nonsense", True, False),
     ],
 )
 def test_type_says_which_returns_wait(client: FakeClient, retry: str, reject: bool, waits: bool):

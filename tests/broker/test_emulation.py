@@ -1,6 +1,6 @@
 """Each rule that differs between RabbitMQ's versions, under each version that can be emulated."""
 
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from pamqp.commands import Basic, Exchange, Queue
@@ -19,6 +19,7 @@ from leveret.broker.configuration import (
     parse,
 )
 from leveret.broker.permissions import TopicPatterns
+from leveret.broker.policy_checks import checked_policy
 from leveret.broker.rules import RULES, EmulatedVersion
 
 VERSIONS = get_args(EmulatedVersion)
@@ -233,6 +234,46 @@ def test_classic_queues_have_a_leader_locator_from_4_0_on(
         client.send(Queue.Declare(queue="other", durable=True, arguments={locator: "here"}))
         text = text.replace("'q'", "'other'")
         client.expect_channel_closed(406, f"{text}: invalid_queue_locator_arg", (50, 10))
+
+
+def test_a_policy_with_a_leader_locator_is_for_classic_queues_too_from_4_0_on(
+    version: EmulatedVersion, server: FakeServer, client: FakeClient
+) -> None:
+    client.declare("q", durable=True)
+    vhost = server.broker.vhosts["/"]
+    definition: Any = {"queue-leader-locator": "balanced", "max-length": 5}
+    vhost.policies.set(checked_policy("p", "", definition, rules=vhost.rules))
+    assert vhost.queues["q"].settings.max_length == (None if version == "3.13" else 5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "why"),
+    [
+        ("classic", "a", ": {unacceptable_type,longstr}"),
+        ("classic", 5, ": {unacceptable_type,byte}"),
+        ("quorum", True, " of queue type rabbit_quorum_queue"),
+        ("quorum", "a", " of queue type rabbit_quorum_queue"),
+        ("stream", True, " of queue type rabbit_stream_queue"),
+    ],
+)
+def test_a_bad_x_cancel_on_ha_failover_is_refused_before_4_0(
+    version: EmulatedVersion, client: FakeClient, kind: str, value: object, why: str
+) -> None:
+    name = "x-cancel-on-ha-failover"
+    client.declare("q", durable=True, arguments={"x-queue-type": kind})
+    client.request(Basic.Qos(prefetch_count=1), Basic.QosOk)
+    arguments: Any = {name: value}
+    client.send(Basic.Consume(queue="q", arguments=arguments))
+    if version == "3.13":
+        text = f"PRECONDITION_FAILED - invalid arg '{name}' for queue 'q' in vhost '/'{why}"
+        client.expect_channel_closed(406, text, (60, 20))
+    else:
+        client.expect(Basic.ConsumeOk)
+
+
+def test_x_cancel_on_ha_failover_has_no_effect(client: FakeClient) -> None:
+    client.declare("q", durable=True)
+    client.consume("q", arguments={"x-cancel-on-ha-failover": True})
 
 
 def test_x_queue_mode_is_accepted_without_effect_in_every_version(client: FakeClient) -> None:

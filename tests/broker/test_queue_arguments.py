@@ -264,6 +264,12 @@ def test_numbers_must_not_be_negative(client: FakeClient, name: str) -> None:
         ("x-message-ttl", Field("l", 315_360_000_001), "{value_too_large,315360000001}"),
         ("x-queue-master-locator", Field("S", b"here"), "invalid_queue_locator_arg"),
         ("x-queue-master-locator", Field("b", 5), "{unacceptable_type,byte}"),
+        ("x-delayed-retry-type", Field("S", b"often"), "invalid_delayed_retry_type"),
+        ("x-delayed-retry-type", Field("b", 5), "{unacceptable_type,byte}"),
+        ("x-delayed-retry-type", Field("S", b"all"), "delayed_retry_type_but_no_min_defined"),
+        ("x-delayed-retry-min", Field("b", 0), "{value_zero,0}"),
+        ("x-delayed-retry-max", Field("b", -1), "{value_negative,-1}"),
+        ("x-delayed-retry-max", Field("S", b"5"), '"expected integer, got longstr"'),
         ("x-max-priority", Field("s", 256), "{max_value_exceeded,256}"),
         ("x-queue-version", Field("b", 0), "\"unsupported queue version '0'\""),
         ("x-queue-version", Field("b", 3), "\"unsupported queue version '3'\""),
@@ -333,6 +339,15 @@ def test_the_master_locator_is_for_classic_queues(client: FakeClient, kind: str)
     )
 
 
+@pytest.mark.parametrize("name", ["type", "min", "max"])
+def test_messages_of_streams_do_not_come_back_delayed(client: FakeClient, name: str) -> None:
+    refused(
+        client,
+        STREAM | {f"x-delayed-retry-{name}": Field("b", 5)},
+        f"invalid arg 'x-delayed-retry-{name}' for {Q} of queue type rabbit_stream_queue",
+    )
+
+
 def test_what_is_wrong_is_told_before_what_is_of_another_type(client: FakeClient) -> None:
     refused(
         client,
@@ -380,6 +395,9 @@ def test_what_is_wrong_with_an_argument_of_another_type_does_not_matter(
         {"x-max-length": Field("b", 0)},
         {"x-max-length-bytes": Field("l", 1 << 40)},
         {"x-dead-letter-exchange": Field("S", b"nowhere")},
+        {"x-delayed-retry-type": Field("S", b"disabled")},
+        {"x-delayed-retry-type": Field("S", b"all"), "x-delayed-retry-min": Field("b", 5)},
+        {"x-delayed-retry-min": Field("b", 5)},
         {"x-foo": Field("V", None)},
     ],
 )

@@ -119,8 +119,10 @@ def test_get_is_served_too(client: FakeClient):
     assert client.get().body == b""
 
 
-def test_exclusive_consumer_is_refused_beside_others(client: FakeClient):
-    client.consume(tag="a")
+@pytest.mark.parametrize("others", [0, 1])
+def test_exclusive_consumer_is_refused_even_if_it_is_the_first(client: FakeClient, others: int):
+    for _ in range(others):
+        client.consume(tag="a")
     client.send(Basic.Consume(queue="q", consumer_tag="b", exclusive=True))
     client.expect_channel_closed(
         403, "ACCESS_REFUSED - queue 'q' in vhost '/' in exclusive use", (60, 20)
