@@ -4,8 +4,8 @@
 Off unless set: by the consumer's argument x-consumer-timeout, else for its queue (the argument of
 that name, the policy key consumer-timeout), else for all (`consumer_timeout_ms` of the
 configuration). As in RabbitMQ it is a channel's oldest outstanding delivery that is looked at, now
-and then; so a timeout comes up to a quarter of the shortest one late, at most a minute, and never
-early.
+and then, and from RabbitMQ 4.3 on the oldest one of each consumer; so a timeout comes up to a
+quarter of the shortest one late, at most a minute, and never early.
 
 Deliveries are not timed one by one. Each look notes how far a channel's delivery tags have come:
 what has a tag up to there was delivered by then.
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .connection import Connection
     from .consumer import Consumer
     from .queue import Queue
+    from .unsettled import Unsettled
 
 LOOK_S = 60.0
 LOOK_MIN_S = 0.25
@@ -87,10 +88,14 @@ class AckTimeouts:
         oldest = min(unsettled.deliveries)
         while marks[0][1] < oldest:
             marks.popleft()
-        _, queue, consumer = unsettled.deliveries[oldest]
-        timeout_ms = self._timeout_ms(queue, consumer)
-        if timeout_ms is not None and (now - marks[0][0]) * 1000 >= timeout_ms:
-            self._time_out(channel, queue, consumer, timeout_ms)
+        tags = (oldest,) if self._rules.classic_ack_timeout else _oldest_of_each(unsettled)
+        for tag in tags:
+            if tag in unsettled.deliveries:
+                _, queue, consumer = unsettled.deliveries[tag]
+                timeout_ms = self._timeout_ms(queue, consumer)
+                since = next(when for when, last_tag in marks if last_tag >= tag)
+                if timeout_ms is not None and (now - since) * 1000 >= timeout_ms:
+                    self._time_out(channel, queue, consumer, timeout_ms)
 
     def _timeout_ms(self, queue: "Queue", consumer: "Consumer | None") -> int | None:
         """How long a delivery may be outstanding; None for as long as it likes."""
@@ -122,3 +127,12 @@ class AckTimeouts:
         deliveries = channel.unsettled.deliveries
         theirs = [tag for tag, (_, _, each) in deliveries.items() if each is consumer]
         return channel.settle([deliveries.pop(tag) for tag in theirs], Outcome.TIMED_OUT)
+
+
+def _oldest_of_each(unsettled: "Unsettled") -> list[int]:
+    """The tags of the oldest deliveries of each consumer and, for basic.get, of each queue."""
+    oldest: dict[tuple[Queue, Consumer | None], int] = {}
+    for tag in sorted(unsettled.deliveries):
+        _, queue, consumer = unsettled.deliveries[tag]
+        oldest.setdefault((queue, consumer), tag)
+    return list(oldest.values())

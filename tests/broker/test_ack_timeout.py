@@ -241,3 +241,26 @@ def test_from_4_3_on_a_quorum_queue_takes_its_messages_back_and_cancels_the_cons
     assert client.expect(Basic.Cancel).consumer_tag == "c"
     assert queue.message_count == 2
     assert client.get().body == b"a"
+
+
+def test_from_4_3_on_deliveries_that_cannot_time_out_do_not_hide_others() -> None:
+    server = FakeServer(Configuration(emulate="4.3"))
+    client = server.connect()
+    client.declare("c", durable=True)
+    quorum: Any = {"x-queue-type": "quorum"}
+    for name in ("q", "r"):
+        client.declare(name, durable=True, arguments=quorum)
+    arguments: Any = {"x-consumer-timeout": 1000}
+    client.consume("c", "never")
+    client.consume("q", "late", arguments={"x-consumer-timeout": 60_000})
+    client.consume("r", "soon", arguments=arguments)
+    for name in ("c", "q", "r"):
+        client.publish(b"", name)
+        assert len(client.deliveries()) == 1
+    server.advance(2)
+    assert client.expect(Basic.Cancel).consumer_tag == "soon"
+    assert not client.received()
+    client.send(Basic.Ack(1))
+    client.send(Basic.Ack(2))
+    assert not client.received()
+    assert client.get("r").call.redelivered
