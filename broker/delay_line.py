@@ -4,7 +4,8 @@ To what routes and stores messages it is a queue without a name: a delayed messa
 would any queue, so transactions, confirms and the journal are as for those. When a message is due
 depends on what the journal keeps of it anyway: when it was published, and its header x-delay. It
 is then published anew, in one group of the journal with being settled here, so that a crash neither
-loses nor doubles it.
+loses nor doubles it. As in RabbitMQ's plugin transient messages, too, are on disk until they are
+due.
 
 The messages are in a heap, in memory as long as the budget allows, and one timer waits for the
 first of all. Past the budget, and after a restart, sixteen bytes of a message are in memory.
@@ -30,6 +31,7 @@ class DelayLine(Queue):
     `together` is a context in which all that is written to the journal survives a crash or nothing.
     """
 
+    keeps_all = True
     __slots__ = (
         "_delay_ms",
         "_due",

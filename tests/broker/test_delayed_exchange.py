@@ -331,7 +331,6 @@ def test_persistent_messages_survive_a_restart_with_their_due_times(clean: bool)
     client.bind("a", "x", "k")
     publish(client, b"later", 10_000, delivery_mode=2)
     publish(client, b"soon", 3000, delivery_mode=2)
-    publish(client, b"transient", 3000)
     server.advance(1)
     server = server.restarted(after_s=1, clean=clean)
     client = server.connect()
@@ -345,6 +344,33 @@ def test_persistent_messages_survive_a_restart_with_their_due_times(clean: bool)
     server = server.restarted()
     assert exchange_of(server).messages_delayed == 0
     assert server.connect().ready_in("a") == 0
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_transient_messages_survive_a_restart_while_they_are_delayed(clean: bool):
+    server = DurableServer(epoch_ms=1_000_000.0)
+    client = server.connect()
+    declare(client, durable=True)
+    client.declare("a", durable=True)
+    client.bind("a", "x", "k")
+    publish(client, b"transient", 3000)
+    publish(client, b"too", 3000, delivery_mode=1)
+    publish(client, b"persistent", 3000, delivery_mode=2)
+    server = server.restarted(after_s=1, clean=clean)
+    server.advance(2)
+    client = server.connect()
+    assert client.ready_in("a") == 3
+    server = server.restarted(clean=clean)
+    client = server.connect()
+    assert bodies_in(client, "a") == [b"persistent"]
+
+
+def test_transient_message_of_a_transient_exchange_is_not_written():
+    server = DurableServer()
+    client = server.connect()
+    declare(client)
+    publish(client, b"1", 100, delivery_mode=1)
+    assert server.journal.statistics().messages == 0
 
 
 def test_delivered_message_stands_in_the_journal_for_its_queue_alone():
