@@ -116,7 +116,7 @@ class Broker:
             minds_priorities=self.rules.quorum_priorities > 1,
         )
         self.alarms = Alarms()
-        self.memory = MemoryBudget(self)
+        self.memory = MemoryBudget(self, self._store)
         self.durable = 0 if journal is None else journal.durable
         """The journal's position up to which everything is on disk."""
         self._when_durable: deque[tuple[int, Callable[[], None]]] = deque()

@@ -100,7 +100,7 @@ def cleared(line: Line, name: str, vhost_name: str) -> Clearing:
         returned=line.returned,
         backlog=line.backlog,
     )
-    line.ready, line.returned = deque(), []
+    line.ready, line.returned, line.shells = deque(), [], 0
     if line.backlog is not None:
         line.backlog = None
         line.backlog_changed()

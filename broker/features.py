@@ -104,6 +104,11 @@ class Features:
         expires = self.expiry is not None and self.expiry.ttl_ms is not None
         return expires or self.deduplication is not None
 
+    @property
+    def ask_properties(self) -> bool:
+        """Whether they look at the properties of messages that come back or go."""
+        return self.prioritized or self.deduplication is not None
+
     # --- what comes and goes ------------------------------------------------------------------
 
     def takes(self, message: Message) -> bool:

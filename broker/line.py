@@ -69,6 +69,7 @@ class Line:
         "number",
         "ready",
         "returned",
+        "shells",
         "store",
     )
 
@@ -88,6 +89,8 @@ class Line:
         self.returned: list[tuple[int, Message]] = []
         self.backlog: Backlog | None = None
         self.mean_bytes = 0
+        self.shells = 0
+        """How many of those that came back have no content in memory."""
 
     @property
     def message_count(self) -> int:
@@ -105,6 +108,7 @@ class Line:
     def put_back(self, message: Message) -> None:
         """Add a message that was delivered, in its old place."""
         heappush(self.returned, (message.id, message))
+        self.shells += not message.is_whole
 
     def put_back_stored(self, ids: "array[int]") -> None:
         """The same for messages that are on disk only: they remain there if there are many."""
@@ -118,14 +122,12 @@ class Line:
                     self.notice(message)
             return
         self.page_out()
-        if self.backlog is None:
-            self.backlog = Backlog()
-            self.backlog_changed()
-        if 0 < self.backlog.uncounted >= self.backlog.delivered:
-            self.backlog.uncounted += len(ids)
+        backlog = self.begin_backlog()
+        if 0 < backlog.uncounted >= backlog.delivered:
+            backlog.uncounted += len(ids)
         else:
             self.count_bytes(self.all_of(ids), 1)
-        self.backlog.put_behind_delivered(ids)
+        backlog.put_behind_delivered(ids)
         if not self.returned and not self.ready:
             self.load(1)
 
@@ -134,6 +136,8 @@ class Line:
         if not self.returned and not self.ready and not self.load():
             return None
         if self.returned:
+            if self.shells:
+                self._fill_first()
             return heappop(self.returned)[1], True
         return self.ready.popleft(), False
 
@@ -193,19 +197,53 @@ class Line:
         excess = len(self.returned) + len(self.ready) - self.held_messages()
         if excess <= 0:
             return
-        if self.backlog is None:
-            self.backlog = Backlog()
-            self.backlog_changed()
+        backlog = self.begin_backlog()
         excess = min(excess, PAGED_MESSAGES)
         paged = [self.ready.pop() for _ in range(min(excess, len(self.ready)))]
         delivered = excess - len(paged)
         if delivered:
             self.returned.sort()
-            paged += [message for _, message in reversed(self.returned[-delivered:])]
+            came_back = [message for _, message in reversed(self.returned[-delivered:])]
             del self.returned[-delivered:]
-        if self.backlog.uncounted:
+            self.shells -= sum(not message.is_whole for message in came_back)
+            paged += came_back
+        if backlog.uncounted:
             self.count_bytes(paged, -1)
-        self.backlog.put_before([self.stored_id(message) for message in reversed(paged)], delivered)
+        backlog.put_before([self.stored_id(message) for message in reversed(paged)], delivered)
+
+    def begin_backlog(self) -> Backlog:
+        """The backlog, which there is from now on."""
+        if self.backlog is None:
+            self.backlog = Backlog()
+            self.backlog_changed()
+        return self.backlog
+
+    def whole(self, message: Message) -> Message:
+        """A message with its content, which is read back if it is on disk only."""
+        return message if message.is_whole else self.read_back((message,))[0]
+
+    def read_back(self, shells: Sequence[Message]) -> list[Message]:
+        """The whole messages that these were."""
+        assert self.store is not None
+        messages = self.store.load([shell.stored for shell in shells])
+        for message, shell in zip(messages, shells, strict=True):
+            message.id, message.persistent = shell.id, shell.persistent
+            message.returns = shell.returns
+        return messages
+
+    def _fill_first(self) -> None:
+        """Read back what stands first among the messages that came back, if it is on disk only."""
+        assert self.store is not None
+        first = list[tuple[int, Message]]()
+        while self.returned and len(first) < LOADED_MESSAGES and not self.returned[0][1].is_whole:
+            first.append(heappop(self.returned))
+        count = self.store.fitting([shell.stored for _, shell in first], LOADED_BYTES)
+        messages = self.read_back([shell for _, shell in first[:count]])
+        self.shells -= count
+        for (place, _), message in zip(first[:count], messages, strict=True):
+            heappush(self.returned, (place, message))
+        for entry in first[count:]:
+            heappush(self.returned, entry)
 
     def held_messages(self) -> int:
         """How many messages it has in memory while it has a backlog."""
@@ -218,7 +256,7 @@ class Line:
 
     def stored_id(self, message: Message) -> int:
         """The journal's id of a message, which is on disk from now on if it was not."""
-        if message.stored and self.durable:
+        if owns(self, message):
             return message.stored
         assert self.store is not None
         return self.store.keep(self, message)
@@ -252,7 +290,8 @@ class Line:
     @property
     def memory_bytes(self) -> int:
         """About how much memory its messages take, by the mean size of those seen lately."""
-        return (len(self.ready) + len(self.returned)) * self.mean_bytes
+        held = len(self.ready) + len(self.returned) - self.shells
+        return held * self.mean_bytes + self.shells * OVERHEAD_BYTES
 
     def delivered_before(self) -> list[int]:
         """The journal's id of the last stored message that will be flagged redelivered, if there

@@ -1,20 +1,23 @@
 """What messages may take in memory, and what happens when they take more.
 
 Messages are counted by number and by the mean size of those seen lately, which costs the hot path
-nothing. Past the budget the longest queues are paged out: all but their first messages are kept on
-disk only. If that does not help, because there is no journal or because consumers hold too much
-unacknowledged, the memory alarm is raised.
+nothing; those that are delivered and not acknowledged by their sizes. Past the budget the longest
+queues are paged out: all but their first messages are kept on disk only; and so are the contents of
+deliveries that wait for their acknowledgement. If that does not help, because there is no journal
+or because what remains of them is too much, the memory alarm is raised.
 """
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from .alarms import Alarm
+from .held_deliveries import HeldDeliveries
 from .queue import Queue
 
 if TYPE_CHECKING:
     from .broker import Broker
     from .exchange import Holding
+    from .store import JournalStore
     from .vhost import VirtualHost
 
 _PAGED_OUT_TO = 0.7
@@ -27,11 +30,12 @@ _AT_ONCE = 4
 class MemoryBudget:
     """The budget of one broker, in bytes; 0 for none.
 
-    It is looked at after every sixteenth of the budget that comes in.
+    It is looked at after every sixteenth of the budget that comes in, from clients or from `store`.
     """
 
-    def __init__(self, broker: "Broker"):
+    def __init__(self, broker: "Broker", store: "JournalStore | None"):
         self._broker = broker
+        self._store = store
         self._checked_at = 0
         self.again = False
         """Whether there is more to page out than was done at once."""
@@ -44,7 +48,12 @@ class MemoryBudget:
     @property
     def is_due(self) -> bool:
         """Whether so much has come in that it is time to look."""
-        return self.again or self.published_bytes - self._checked_at > self.budget_bytes >> 4 > 0
+        return self.again or self._came_in_bytes - self._checked_at > self.budget_bytes >> 4 > 0
+
+    @property
+    def _came_in_bytes(self) -> int:
+        """Bytes of all messages that were published or read back from disk."""
+        return self.published_bytes + (0 if self._store is None else self._store.loaded_bytes)
 
     @property
     def transactions_max_bytes(self) -> int:
@@ -62,9 +71,9 @@ class MemoryBudget:
 
     def look(self) -> None:
         """Page out and raise or clear the alarm, as memory asks for."""
-        self._checked_at = self.published_bytes
+        self._checked_at = self._came_in_bytes
         broker = self._broker
-        holding = [each for vhost in broker.vhosts.values() for each in _holding(vhost)]
+        holding = [*self._holding()]
         used = sum(each.memory_bytes for each in holding)
         limit = self.budget_bytes
         most = limit * _PAGED_OUT_TO if self.again else limit
@@ -72,12 +81,12 @@ class MemoryBudget:
         if broker.journal is not None:
             limit = int(limit * _ALARM_AT)
         else:  # exchanges can forget without a disk
-            holding = [each for each in holding if not isinstance(each, Queue)]
+            holding = [each for each in holding if not isinstance(each, Queue | HeldDeliveries)]
         if 0 < most < used:
             gone = self._page_out(holding, used)
             used -= gone
             self.again = gone > 0 and used > self.budget_bytes * _PAGED_OUT_TO
-        broker.alarms.set(Alarm.MEMORY, 0 < limit < used + self._unsettled_bytes())
+        broker.alarms.set(Alarm.MEMORY, 0 < limit < used)
 
     def _page_out(self, holding: "list[Holding]", used: int) -> int:
         """Page out of what holds most until little enough is left, but not for long; return how
@@ -93,14 +102,13 @@ class MemoryBudget:
             shorter += each.memory_bytes < before
         return gone
 
-    def _unsettled_bytes(self) -> int:
-        """About what is delivered and not acknowledged yet."""
-        return sum(
-            len(channel.unsettled.deliveries)
-            * max((consumer.queue.mean_bytes for consumer in channel.consumers.values()), default=0)
-            for connection in self._broker.connections
-            for channel in connection.channels.values()
-        )
+    def _holding(self) -> "Iterator[Holding]":
+        """All that has messages in memory."""
+        for vhost in self._broker.vhosts.values():
+            yield from _holding(vhost)
+        for connection in self._broker.connections:
+            for channel in connection.channels.values():
+                yield channel.unsettled.held
 
 
 def _holding(vhost: "VirtualHost") -> "Iterator[Holding]":

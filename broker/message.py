@@ -17,7 +17,13 @@ from .returns import NEVER, Returns
 OVERHEAD_BYTES = 200
 """About what a message takes in memory beside its content."""
 
+_ON_DISK = -1
+"""In place of a channel number, for a message whose content is on disk only."""
+
 _PROPERTIES_AT = HEAD.size + CONTENT_HEAD.size
+
+_BARE = frame(HEADER, 0, content_header(0, b"\0\0"))
+"""The content of no message: a header without properties."""
 
 
 class Message(msgspec.Struct, gc=False, eq=False):
@@ -47,6 +53,20 @@ class Message(msgspec.Struct, gc=False, eq=False):
 
     returns: Returns = NEVER
     """How often it came back to the queue that this copy is in, if that counts."""
+
+    def shell(self, stored: int, *, keeps_properties: bool = False) -> "Message":
+        """What must be known of it while its content is on disk only, where it has that id; if its
+        properties are not, there seem to be none.
+        """
+        head = self.content[: _header_end(self.content)] if keeps_properties else _BARE
+        return msgspec.structs.replace(
+            self, address=b"", content=head, channel=_ON_DISK, stored=stored
+        )
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has its content, and can be delivered: it is no shell."""
+        return self.channel != _ON_DISK
 
     @property
     def memory_bytes(self) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 from ..amqp.content import PRIORITY, Properties
 from .clearing import cleared
 from .line import Line
-from .message import Message
+from .message import OVERHEAD_BYTES, Message
 from .queue import Queue
 
 _REMEMBERED_MAX = 4096
@@ -143,8 +143,9 @@ class PriorityQueue(Queue):
 
     @property
     def memory_bytes(self) -> int:
+        shells = sum(level.shells for level in self._levels.values())
         held = sum(len(level.ready) + len(level.returned) for level in self._levels.values())
-        return held * self.mean_bytes
+        return (held - shells) * self.mean_bytes + shells * OVERHEAD_BYTES
 
     def delivered_before(self) -> list[int]:
         return [stored for level in self._levels.values() for stored in level.delivered_before()]

@@ -219,12 +219,17 @@ class Queue(Line):
             self.features.lost(taken[0])
         return taken
 
+    def shed(self, message: Message) -> Message:
+        """What to keep in memory of a message that is delivered; all of it is on disk then."""
+        needed = self.features is not None and self.features.ask_properties
+        return message.shell(self.stored_id(message), keeps_properties=needed)
+
     def discard(self, message: Message, reason: Reason) -> None:
         """Be done with a message that nobody acknowledged."""
         if self.dead_letters is None:
             return self.drop(message)
         self.gone(message)
-        return self.dead_letters.add(message, reason)
+        return self.dead_letters.add(self.whole(message), reason)
 
     def drop(self, message: Message) -> None:
         """Be done with a message that needs no acknowledgement, or has died without a trace."""

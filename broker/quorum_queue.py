@@ -15,8 +15,11 @@ After a restart all stand in the order in which they were published.
 """
 
 from collections import deque
+from collections.abc import Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from ..amqp.errors import NotSupported, ResourceLocked
 from .death import Reason
@@ -75,6 +78,8 @@ class QuorumQueue(Queue):
         if not self.has_new:
             return self.ready_again(message)
         features = self.mix()
+        if not message.is_whole:
+            self.begin_backlog()
         super().append(message)
         if message.notes is not None:
             self.notice(message)
@@ -112,11 +117,14 @@ class QuorumQueue(Queue):
         return self.features is not None and self.features.mixed
 
     def discard(self, message: Message, reason: Reason) -> None:
+        if self.dead_letters is not None:
+            message = self.whole(message)
         super().discard(uncounted(message), reason)
 
     def put_back(self, message: Message) -> None:
         """Add a message that came back, behind the others that did."""
         self.returned.append((next(self._next_place), self.with_count(message)))
+        self.shells += not message.is_whole
 
     def load(self, most: int = LOADED_MESSAGES) -> bool:
         loaded = super().load(most)  # when nothing was in memory any more
@@ -135,7 +143,15 @@ class QuorumQueue(Queue):
         returns = self.store.returns(self, message.stored)
         return self._counted(message, returns) if returns.times else message
 
+    def read_back(self, shells: Sequence[Message]) -> list[Message]:
+        messages = super().read_back(shells)
+        return [
+            self._counted(each, each.returns) if each.returns.times else each for each in messages
+        ]
+
     def _counted(self, message: Message, returns: Returns) -> Message:
+        if not message.is_whole:
+            return msgspec.structs.replace(message, returns=returns)
         return counted(message, returns, acquired=self._rules.acquired_counts)
 
     def delivered_before(self) -> list[int]:

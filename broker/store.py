@@ -17,11 +17,13 @@ class JournalStore:
     memory.
     """
 
-    __slots__ = ("_journal", "_next_message_id")
+    __slots__ = ("_journal", "_next_message_id", "loaded_bytes")
 
     def __init__(self, journal: "Journal", next_message_id: Callable[[], int]):
         self._journal = journal
         self._next_message_id = next_message_id
+        self.loaded_bytes = 0
+        """Bytes of messages that have come back to memory since the broker started."""
 
     def load(self, ids: Sequence[int]) -> list[Message]:
         """Read messages back. Raises JournalError if the disk does not give them."""
@@ -29,6 +31,7 @@ class JournalStore:
             found = self._journal.read_many(ids)
         except OSError as error:
             raise JournalFailed(f"cannot read messages back: {error}") from error
+        self.loaded_bytes += sum(len(stored.blob) for stored in found)
         return [
             restored(self._next_message_id(), stored.message_id, stored.blob, stored.attributes)
             for stored in found

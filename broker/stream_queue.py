@@ -148,6 +148,10 @@ class StreamQueue(Queue):
     def discard(self, message: Message, reason: Reason) -> None:
         """Nothing: rejecting is no more than acknowledging."""
 
+    def shed(self, message: Message) -> Message:
+        """Nothing of it needs to be kept: whatever becomes of the delivery, the stream has it."""
+        return message.shell(0)
+
     def settle(self, message: Message) -> None:
         """Nothing: what is acknowledged stays."""
 

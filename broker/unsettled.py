@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from ..amqp.errors import PreconditionFailed
 from .consumer import Consumer
+from .held_deliveries import HeldDeliveries
 from .message import Message
 from .queue import Queue
 
@@ -40,10 +41,11 @@ class Unsettled:
     is a delivery of a queue that must be told of each message that is acknowledged.
     """
 
-    __slots__ = ("_lowest", "consumed", "deliveries", "last_tag", "limit", "reports")
+    __slots__ = ("_lowest", "consumed", "deliveries", "held", "last_tag", "limit", "reports")
 
     def __init__(self) -> None:
         self.deliveries: dict[int, Delivery] = {}
+        self.held = HeldDeliveries(self.deliveries)
         self.last_tag = 0
         self.limit = 0
         self.consumed = 0

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from fake_client import FakeServer, Received
+from leveret.broker import held_deliveries as held_deliveries_module
 from leveret.broker import line as line_module
 from leveret.broker import queue as queue_module
 from leveret.broker.alarms import Alarm
@@ -280,6 +281,7 @@ def small_scale() -> Generator[None, None, None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(line_module, "LOADED_MESSAGES", 3)
         patch.setattr(line_module, "PAGED_MESSAGES", 4)
+        patch.setattr(held_deliveries_module, "SHED_AT_ONCE", 4)
         patch.setattr(queue_module, "BATCH_MESSAGES", 4)
         patch.setattr(queue_module, "CATCH_UP_BATCHES", 10_000)
         patch.setattr(log_module, "BLOCK_BYTES", 256)
