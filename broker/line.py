@@ -136,7 +136,7 @@ class Line:
         if not self.returned and not self.ready and not self.load():
             return None
         if self.returned:
-            if self.shells:
+            if not self.returned[0][1].is_whole:
                 self._fill_first()
             return heappop(self.returned)[1], True
         return self.ready.popleft(), False

@@ -451,7 +451,7 @@ def test_a_message_in_two_queues_is_kept_for_the_one_where_it_is_not_acknowledge
     settle_down(server)
     assert held_bytes(server) <= BUDGET_BYTES
     got = [each.call for each in consumer.received() if isinstance(each.call, Basic.Deliver)]
-    other = [call.delivery_tag for call in got if call.consumer_tag == "d"]
+    other = [call.delivery_tag or 0 for call in got if call.consumer_tag == "d"]
     assert len(other) == COUNT
     consumer.send(*(Basic.Ack(delivery_tag=tag) for tag in other))
     consumer.disconnect()
