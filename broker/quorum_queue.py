@@ -154,10 +154,6 @@ class QuorumQueue(Queue):
             return msgspec.structs.replace(message, returns=returns)
         return counted(message, returns, acquired=self._rules.acquired_counts)
 
-    def delivered_before(self) -> list[int]:
-        """Nothing that the journal does not know already: it is told of every return."""
-        return []
-
     def take(self) -> tuple[Message, bool] | None:
         """For a basic.get, whose answer may tell the count although it is 0. Raises
         ResourceLocked.

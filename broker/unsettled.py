@@ -87,7 +87,9 @@ class Unsettled:
 
     def put_back(self, deliveries: dict[int, Delivery]) -> None:
         """Make settled deliveries outstanding again: a transaction was rolled back."""
-        self.deliveries.update(deliveries)
+        in_order = sorted((self.deliveries | deliveries).items())
+        self.deliveries.clear()
+        self.deliveries.update(in_order)
         self._lowest = min([self._lowest, *deliveries])
 
     def release(self, deliveries: list[Delivery]) -> None:

@@ -552,6 +552,24 @@ def test_counts_survive_a_restart(clean: bool):
     assert second.call.redelivered is not clean
 
 
+@pytest.mark.parametrize("looked_at", [False, True])
+def test_what_a_crash_may_have_cut_short_stays_flagged_over_further_restarts(looked_at: bool):
+    server = DurableServer()
+    client = server.connect()
+    declare(client)
+    client.publish(b"1", "q")
+    client.publish(b"2", "q")
+    server = server.restarted(clean=False)
+    client = server.connect()
+    client.publish(b"3", "q")
+    if looked_at:
+        got = client.get()
+        client.send(Basic.Ack(tag_of(got)))
+    client = server.restarted(clean=True).connect()
+    flags = {got.body: got.call.redelivered for got in (client.get(no_ack=True) for _ in "23")}
+    assert flags == ({b"2": True, b"3": False} if looked_at else {b"1": True, b"2": True})
+
+
 @pytest.mark.parametrize("limit", [None, 9])
 def test_counts_survive_being_paged_out(limit: int | None):
     server = DurableServer()

@@ -61,6 +61,13 @@ def test_many_are_taken_in_order_after_a_rollback_has_put_them_back() -> None:
     assert list(unsettled.take(10**12, multiple=True)) == [1, 2, 5, 10**12]
 
 
+def test_what_a_rollback_has_put_back_stands_in_its_old_place() -> None:
+    unsettled, deliveries = outstanding(1, 2, 3)
+    unsettled.put_back(unsettled.take(2, multiple=True))
+    assert list(deliveries) == [1, 2, 3]
+    assert list(unsettled.take_all()) == [1, 2, 3]
+
+
 @pytest.mark.parametrize("tag", [1, 2, 4])
 def test_a_tag_that_is_not_outstanding_takes_nothing(tag: int) -> None:
     unsettled, deliveries = outstanding(3)
