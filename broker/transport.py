@@ -20,7 +20,7 @@ log = logging.getLogger("leveret.transport")
 
 Payload = TypeVar("Payload")
 
-READ_BYTES = 1 << 16
+READ_BYTES = 1 << 17
 LARGE_READ_BYTES = 1 << 20
 JOINED_BYTES = 1 << 14
 """Chunks of at least this size on average are sent as they are rather than joined first."""
