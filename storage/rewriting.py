@@ -16,6 +16,12 @@ from .segments import TYPICAL_SIZES, Segment
 # Read and append this much at a time, to have neither many system calls nor large buffers.
 _PORTION = 256 * 1024
 
+# Small messages cost more than their bytes: a step takes at most so many.
+_MESSAGES = 1000
+
+# And this part of what has been appended since the last step, for it must keep up with that.
+_APPENDED = 4
+
 # An oldest segment is rewritten in any case when at most this part of it lives.
 _LITTLE = 8
 
@@ -23,12 +29,24 @@ _LITTLE = 8
 class Rewriter:
     """Rewrites the oldest segments of one log; `trouble` is why it stopped for good, if it did."""
 
-    __slots__ = ("_log", "_messages", "_segment", "_stale", "_steps", "rewritten_bytes", "trouble")
+    __slots__ = (
+        "_log",
+        "_messages",
+        "_next_id",
+        "_position",
+        "_segment",
+        "_stale",
+        "_steps",
+        "rewritten_bytes",
+        "trouble",
+    )
 
     def __init__(self, log: Log) -> None:
         self._log = log
         self._segment: Segment | None = None
         self._messages: Iterator[tuple[int, Place]] = iter(())
+        self._next_id = log.next_id
+        self._position = log.position
         # Steps since all segments were last looked at; there may be thousands of them.
         self._steps = 0
         # They have changed since, or were never looked at.
@@ -45,18 +63,26 @@ class Rewriter:
         """Rewrite a bit if that is worth while. Look more closely when there is nothing else."""
         if self.trouble is not None:
             return
+        log = self._log
+        appended, self._next_id = log.next_id - self._next_id, log.next_id
+        appended_bytes, self._position = log.position - self._position, log.position
         segment = self._segment
         if segment is None:
             if not self._worth_while(idle=idle):
                 return
-            segment = self._segment = self._log.oldest
-            self._messages = self._log.index.live_in(segment)
+            segment = self._segment = log.oldest
+            self._messages = log.index.live_in(segment)
         try:
-            done = self._rewrite(segment, self._log.settings.rewrite_bytes)
+            done = self._rewrite(
+                segment,
+                log.settings.rewrite_bytes + appended_bytes // _APPENDED,
+                _MESSAGES + appended // _APPENDED,
+            )
         except (Damaged, OSError) as trouble:
             # The segment stays as it is, and with it everything behind it.
             self.trouble = trouble
             done = True
+        self._position = log.position
         if done:
             self._segment = None
             self._stale = True
@@ -80,13 +106,14 @@ class Rewriter:
         slack_bytes = log.settings.slack_segments * log.settings.segment_bytes
         return log.size > 2 * live_bytes + slack_bytes
 
-    def _rewrite(self, segment: Segment, budget: int) -> bool:
+    def _rewrite(self, segment: Segment, budget: int, messages: int) -> bool:
         log = self._log
         before = log.position
-        while log.position - before < budget:
-            portion = self._next_portion()
+        while log.position - before < budget and messages > 0:
+            portion = self._next_portion(messages)
             if not portion:
                 break
+            messages -= len(portion)
             stored = log.read_many([message_id for message_id, _ in portion])
             for message, (_, place) in zip(stored, portion, strict=True):
                 log.append_moved(message, log.index.owners(place.owners))
@@ -99,12 +126,12 @@ class Rewriter:
             raise RuntimeError(f"{segment} was rewritten and is not empty")
         return done
 
-    def _next_portion(self) -> list[tuple[int, Place]]:
+    def _next_portion(self, messages: int) -> list[tuple[int, Place]]:
         portion: list[tuple[int, Place]] = []
         size = 0
         for found in self._messages:
             portion.append(found)
             size += TYPICAL_SIZES[found[1].size_class]
-            if size >= _PORTION:
+            if size >= _PORTION or len(portion) == messages:
                 break
         return portion
