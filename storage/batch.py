@@ -130,6 +130,9 @@ class Batch:
         except FileNotFoundError:
             return False
         except OSError as error:
+            if error.errno in _NO_ROOM:  # some file systems need room for new names
+                why = error.strerror or "no space left"
+                raise DiskFull(old, why, nothing_durable=not self._partly_durable) from error
             raise self._failed(f"cannot rename {old}", error) from error
         return True
 

@@ -1,10 +1,13 @@
 """Segments that are written over ones that are needed no longer."""
 
+import errno
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
-from leveret.storage.errors import Damaged
+from leveret.storage.errors import Damaged, DiskFull
 from leveret.storage.inspection import verify
 from leveret.storage.journal import Journal
 from leveret.storage.opening import Recovered, open_journal
@@ -189,6 +192,34 @@ def test_a_segment_is_not_written_over_before_its_new_name_is_on_disk() -> None:
     renames = [at for at, step in enumerate(steps) if step == ("rename", SPARE_NAME)]
     assert renames
     assert all(steps[at + 1] == ("sync", "") for at in renames)
+
+
+@pytest.mark.parametrize("old", [SPARE_NAME, "journal-"])
+def test_a_rename_that_finds_no_room_is_done_again(old: str) -> None:
+    disk = MemoryDisk()
+    journal, _ = open_journal(disk, SMALL)
+    full = 0
+
+    def fault(operation: str, name: str) -> None:
+        nonlocal full
+        if operation == "rename" and name.startswith(old) and full < 3:
+            full += 1
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    disk.fault = fault
+    for n in range(100):
+        message_id = journal.append_message((1,), b"%d" % n * 100)
+        batch = journal.take_batch()
+        assert batch is not None
+        while not batch.written:
+            with suppress(DiskFull):
+                batch.write_and_sync()
+        journal.synced(batch)
+        if n < 99:
+            journal.settle(1, message_id)
+    assert full == 3
+    again, recovered = open_journal(MemoryDisk(disk.files()), SMALL)
+    assert blobs(again, recovered, 1)[-1] == b"99" * 100
 
 
 def test_a_segment_that_is_being_read_is_not_written_over() -> None:
