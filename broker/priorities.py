@@ -7,7 +7,7 @@ the highest priority that there is (https://www.rabbitmq.com/docs/priority).
 """
 
 from array import array
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Any
 
 from ..amqp.content import PRIORITY, Properties
@@ -114,24 +114,7 @@ class PriorityQueue(Queue):
         return self._levels.values()
 
     def restore(self, ids: "array[int]", delivered: Container[int]) -> None:
-        """Take over messages from before a restart: each is read, for only it knows its
-        priority.
-        """
-        if self.features is not None:
-            self.features.know_again(ids)
-        if self.retries is not None:
-            ids = self.retries.restore(ids)
-        lines: dict[Level, array[int]] = {}
-        for message in self.all_of(ids):
-            lines.setdefault(self._level(message), array("Q")).append(message.stored)
-            self.notice(message)
-            if self.features is not None:
-                self.features.gained(message)
-        for level, its_ids in lines.items():
-            level.restore(its_ids, delivered)
-        if self.features is not None:
-            self.features.settled_down()
-        self.look()
+        restore_by_level(self, ids, delivered, self._level)
 
     def page_out(self) -> None:
         for level in self._levels.values():
@@ -153,3 +136,29 @@ class PriorityQueue(Queue):
     def end(self) -> None:
         super().end()
         self._levels.clear()
+
+
+def restore_by_level(
+    queue: Queue,
+    ids: "array[int]",
+    delivered: Container[int],
+    level_of: Callable[[Message], Level],
+) -> None:
+    """Let a queue take over messages from before a restart: each is read, for only it knows its
+    priority.
+    """
+    if queue.features is not None:
+        queue.features.know_again(ids)
+    if queue.retries is not None:
+        ids = queue.retries.restore(ids)
+    lines: dict[Level, array[int]] = {}
+    for message in queue.all_of(ids):
+        lines.setdefault(level_of(message), array("Q")).append(message.stored)
+        queue.notice(message)
+        if queue.features is not None:
+            queue.features.gained(message)
+    for level, its_ids in lines.items():
+        level.restore(its_ids, delivered)
+    if queue.features is not None:
+        queue.features.settled_down()
+    queue.look()

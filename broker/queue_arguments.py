@@ -62,6 +62,8 @@ def check_queue_arguments(arguments: Table, resource: str, rules: Rules) -> None
             raise PreconditionFailed(
                 f"invalid arg '{name}' for {resource} of queue type rabbit_{kind}_queue"
             )
+    if not rules.classic_ack_timeout:
+        _check_time_of_quorum_queue("x-consumer-disconnected-timeout", arguments, resource, kind)
     if kind == "stream":
         _check_sizes_of_stream(arguments)
     _refuse_deduplication(arguments, resource, kind)
@@ -73,18 +75,24 @@ def check_ack_timeout_argument(arguments: Table, resource: str, kind: str, rules
 
     Raises PreconditionFailed.
     """
-    field = arguments.get("x-consumer-timeout")
+    allowed = "quorum" if not rules.classic_ack_timeout else kind
+    _check_time_of_quorum_queue("x-consumer-timeout", arguments, resource, kind, allowed)
+
+
+def _check_time_of_quorum_queue(
+    name: str, arguments: Table, resource: str, kind: str, allowed: str = "quorum"
+) -> None:
+    field = arguments.get(name)
     if field is None:
         return
-    if kind != "quorum" and not rules.classic_ack_timeout:
+    if kind != allowed:
         raise PreconditionFailed(
-            f"invalid arg 'x-consumer-timeout' for {resource} of queue type rabbit_{kind}_queue"
+            f"invalid arg '{name}' for {resource} of queue type rabbit_{kind}_queue"
         )
     try:
         _not_negative(field)
     except _Unacceptable as why:
-        message = f"invalid arg 'x-consumer-timeout' for {resource}: {why}"
-        raise PreconditionFailed(message) from None
+        raise PreconditionFailed(f"invalid arg '{name}' for {resource}: {why}") from None
 
 
 def _kind(arguments: Table) -> str:
@@ -189,12 +197,11 @@ def _retry_type(field: Field) -> None:
 
 
 def _check_company(name: str, arguments: Table) -> None:
-    """Arguments that make sense only with another one."""
+    """Arguments that make sense only with another one. A delayed retry's shortest time may come
+    from a policy.
+    """
     if name == "x-dead-letter-routing-key" and "x-dead-letter-exchange" not in arguments:
         raise _Unacceptable("routing_key_but_no_dlx_defined")
-    delayed = name == "x-delayed-retry-type" and arguments[name].text != "disabled"
-    if delayed and "x-delayed-retry-min" not in arguments:
-        raise _Unacceptable("delayed_retry_type_but_no_min_defined")
 
 
 def _max_age(field: Field) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 from .clearing import cleared
 from .line import LOADED_MESSAGES, Line
 from .message import Message
-from .priorities import Level, Priorities
+from .priorities import Level, Priorities, restore_by_level
 from .quorum_queue import QuorumQueue
 
 _HIGH_FROM = 5
@@ -168,25 +168,9 @@ class PrioritizedQuorumQueue(QuorumQueue):
             yield from level.waiting()
 
     def restore(self, ids: "array[int]", delivered: Container[int]) -> None:
-        """Take over messages from before a restart: each is read, for only it knows its
-        priority.
-        """
-        if self.features is not None:
-            self.features.know_again(ids)
-        if self.retries is not None:
-            ids = self.retries.restore(ids)
-        lines: dict[_Level, array[int]] = {}
-        for message in self.all_of(ids):
-            level = self._level(self._priority(message))
-            lines.setdefault(level, array("Q")).append(message.stored)
-            self.notice(message)
-            if self.features is not None:
-                self.features.gained(message)
-        for level, its_ids in lines.items():
-            level.restore(its_ids, delivered)
-        if self.features is not None:
-            self.features.settled_down()
-        self.look()
+        restore_by_level(
+            self, ids, delivered, lambda message: self._level(self._priority(message))
+        )
 
     def end(self) -> None:
         super().end()

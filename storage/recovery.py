@@ -275,9 +275,8 @@ class _Scan:
             if not state.segments[number].empty:
                 raise self._damaged(number, 0, "it was given up, but something in it is needed")
             del state.segments[number]
+        # The last one's room is cut off, for the log goes on in a file that grows.
+        last = max(state.segments)
         for number, segment in state.segments.items():
-            if number != max(
-                state.segments
-            ):  # its room is cut off: it goes on in a file that grows
-                segment.room = self._sizes[number]
+            segment.room = 0 if number == last else self._sizes[number]
         return Recovery(state, [], self._cut, replay.stopped, self._last_batch, replay.records)

@@ -225,6 +225,27 @@ def test_from_4_3_on_classic_queues_have_none() -> None:
     client.expect_channel_closed(406, refusal.format("r"), (50, 10))
 
 
+@pytest.mark.parametrize(
+    ("kind", "value", "why"),
+    [
+        ("quorum", -1, ": {value_negative,-1}"),
+        ("quorum", "x", ': "expected integer, got longstr"'),
+        ("classic", 1000, " of queue type rabbit_classic_queue"),
+    ],
+)
+def test_from_4_3_on_a_timeout_for_disconnected_consumers_must_make_sense(
+    kind: str, value: Any, why: str
+) -> None:
+    client = FakeServer(Configuration(emulate="4.3")).connect()
+    name = "x-consumer-disconnected-timeout"
+    arguments: Any = {"x-queue-type": kind, name: value}
+    client.send(Queue.Declare(queue="q", durable=True, arguments=arguments))
+    text = f"PRECONDITION_FAILED - invalid arg '{name}' for queue 'q' in vhost '/'{why}"
+    client.expect_channel_closed(406, text, (50, 10))
+    client.open_channel(1)
+    client.declare(durable=True, arguments={"x-queue-type": "quorum", name: 0})
+
+
 def test_from_4_3_on_a_quorum_queue_takes_its_messages_back_and_cancels_the_consumer() -> None:
     server = FakeServer(Configuration(emulate="4.3"))
     client = server.connect()

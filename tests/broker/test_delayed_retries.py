@@ -57,6 +57,21 @@ def test_messages_wait_longer_each_time_up_to_the_maximum(
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_the_minimum_may_come_from_a_policy(server: FakeServer, client: FakeClient, kind: str):
+    client.declare(
+        durable=True, arguments={"x-queue-type": kind, "x-delayed-retry-type": "all"}
+    )
+    client.publish(b"x", "q")
+    give_back(client)
+    assert client.ready_in("q") == 1
+    server.broker.vhosts["/"].policies.set(Policy("p", "^q$", {"delayed-retry-min": 1000}))
+    give_back(client)
+    assert client.ready_in("q") == 0
+    server.advance(3.0)
+    assert client.ready_in("q") == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_waiting_consumer_gets_it_then(server: FakeServer, client: FakeClient, kind: str):
     declare(client, kind)
     client.consume()
