@@ -147,7 +147,7 @@ class DelayLine(Queue):
             first_ms = self._first_due_ms()
             if first_ms > now:
                 break
-            if waiting and waiting[0][0] == first_ms:
+            if self._first_is_in_memory(first_ms):
                 due += self._load(ids)
                 message = heappop(waiting)[2]
                 self._held_bytes -= message.memory_bytes
@@ -156,6 +156,13 @@ class DelayLine(Queue):
             else:
                 ids.append(on_disk.pop()[1])
         return due + self._load(ids)
+
+    def _first_is_in_memory(self, first_ms: int) -> bool:
+        """Of what is due at the same time, what was published first comes first."""
+        waiting, on_disk = self._waiting, self._on_disk
+        if not waiting or waiting[0][0] != first_ms:
+            return False
+        return on_disk.first_due_ms != first_ms or waiting[0][2].stored < on_disk.first_id
 
     def _load(self, ids: "array[int]") -> list[Message]:
         """Read messages that are due; those that would take too much memory remain for later."""

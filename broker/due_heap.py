@@ -25,6 +25,11 @@ class DueHeap:
         """When the first one is due, NO_DUE_MS if there is none."""
         return self._dues[0] if self._dues else NO_DUE_MS
 
+    @property
+    def first_id(self) -> int:
+        """The id of the first one, which there must be."""
+        return self._ids[0]
+
     def push(self, due_ms: int, message_id: int) -> None:
         """Add an entry."""
         dues, ids = self._dues, self._ids

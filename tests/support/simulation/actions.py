@@ -6,13 +6,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from .queues import EXCHANGES, GRAVE_QUEUES, GRAVES, QUEUES
+from .queues import EXCHANGES, GRAVE_QUEUES, GRAVES, LATE, QUEUES
 
 _QUEUE_NAMES = tuple(QUEUES)
+_EXCHANGE_NAMES = tuple(EXCHANGES)
 _GRAVE_QUEUES = [_QUEUE_NAMES.index(name) for name in GRAVE_QUEUES]
 _PLAIN = "d0 d0 d0 d0 d1 d1 t0 t0 x a0 p0 p0"
 _FEW = "d0 d1 t0 x a0 p0"
-_SPECIAL = ("e0 e1 e1 e1", "e0 e0 m0", "e2 r0", "m1 m2", "b0 e0 m0", "q0 q0 b0", "q1 q1", "z0")
+_SPECIAL = (
+    "e0 e1 e1 e1",
+    "e0 e0 m0",
+    "e2 r0",
+    "m1 m2",
+    "b0 e0 m0",
+    "q0 q0 b0",
+    "q1 q1",
+    "z0",
+    "l0 l0",
+)
 CLIENTS = 3
 CHANNELS = 2
 
@@ -64,6 +75,7 @@ class _Scene:
         self.cast = self._cast_queues()
         self._kinds: dict[Callable[[], None], int] = {
             self._publish: chance.choice((10, 30)),
+            self._publish_late: chance.choice((0, 0, 10)),
             self._commit: chance.choice((3, 10)),
             self._settle: chance.choice((8, 25)),
             self._get: chance.choice((1, 3, 10)),
@@ -135,8 +147,10 @@ class _Scene:
     def _exchange(self) -> int:
         return self._below(len(EXCHANGES))
 
-    def _publish(self, queue: int | None = None) -> None:
-        exchange = -1 if queue is not None else self.chance.choice((-1, -1, -1, self._exchange()))
+    def _publish(self, queue: int | None = None, exchange: int | None = None) -> None:
+        if exchange is None:
+            any_one = self.chance.choice((-1, -1, -1, self._exchange()))
+            exchange = -1 if queue is not None else any_one
         self._on_existing(
             "publish",
             exchange=exchange,
@@ -147,7 +161,18 @@ class _Scene:
             expiration=self.chance.choice((-1, 0, 30, 30, 120, 1000)),
             count=self.chance.choice((1, 1, 2, 5, 12)),
             size=self.chance.choice((8, 8, 60, 60, 300, 300, 5000)),
+            delay=self.chance.choice((0, 1, 30, 120, 1000)),
         )
+
+    def _publish_late(self) -> None:
+        """Messages to the exchange that delays them, which leads to a queue of its own."""
+        if self.chance.random() < 0.2:
+            self._bind_late()
+        self._publish(exchange=_EXCHANGE_NAMES.index(LATE))
+
+    def _bind_late(self) -> None:
+        late, queue = _EXCHANGE_NAMES.index(LATE), _QUEUE_NAMES.index("l0")
+        self._on_existing("bind", exchange=late, queue=queue, key=queue, nowait=0)
 
     def _commit(self) -> None:
         client, channel = self.chance.choice(((0, 2), (1, 1)))  # those that have transactions
@@ -216,7 +241,10 @@ class _Scene:
 
     def _bind(self) -> None:
         exchange = self._exchange()
-        is_graves = list(EXCHANGES)[exchange] == GRAVES
+        if _EXCHANGE_NAMES[exchange] == LATE:
+            self._bind_late()
+            return
+        is_graves = _EXCHANGE_NAMES[exchange] == GRAVES
         self._on_existing(
             "bind",
             exchange=exchange,

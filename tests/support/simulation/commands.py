@@ -4,6 +4,7 @@ from typing import Any
 
 from pamqp.commands import Basic, Channel, Confirm, Exchange, Queue, Tx
 
+from . import delays
 from .model import Model
 from .queues import EXCHANGES, traits_of
 from .things import Commit, Delivery, Expected, MChannel, MConsumer, MQueue, Outcome, Refused, Sent
@@ -36,15 +37,9 @@ class Commands:
         model = self._model
         found = model.queues.get(queue)
         if found is None:
-            number = model.queue_number(queue)
-            for other in model.incarnations:
-                if other.number == number:
-                    other.number = 0  # it came and went before anybody looked
             traits = traits_of(queue)
             owner = channel.client if traits.exclusive else None
-            found = MQueue(queue, number, traits, owner, model.batch, model.now_ms)
-            model.queues[queue] = found
-            model.incarnations.append(found)
+            found = model.add_queue(queue, traits, owner)
         self._use(found)
         values = {
             "queue": queue,
@@ -79,6 +74,8 @@ class Commands:
             if exchange not in self._model.exchanges:
                 self._model.note(("exchange", exchange), True)
             batch = self._model.batch_of(("exchange", exchange))
+        if delays.is_delayed(exchange) and exchange not in self._model.exchanges:
+            self._model.add_queue(exchange, delays.LINE, None)
         self._model.exchanges.add(exchange)
         return _answer(False, Expected(Exchange.DeclareOk, batch=batch))
 
@@ -113,7 +110,9 @@ class Commands:
         self, channel: MChannel, exchange: str, sent: Sent, mandatory: bool
     ) -> list[Expected]:
         self._model.check_exchange(exchange)
-        queues = self._model.route(exchange, sent.key)
+        queues = delays.line_for(self._model, exchange, sent) or self._model.route(
+            exchange, sent.key
+        )
         if channel.mode == "tx":
             channel.tx_published.append((sent, queues, mandatory))
             return []
@@ -122,7 +121,7 @@ class Commands:
             channel.confirms.append(self._model.batch if put.on_disk else 0)
             if put.refused:
                 channel.refused.add(len(channel.confirms))
-        if mandatory and not queues:
+        if mandatory and not delays.are_reached(queues):
             return [Expected(Basic.Return, {"reply_code": 312}, sent.name)]
         return []
 
@@ -134,7 +133,7 @@ class Commands:
             live = [queue for queue in queues if not queue.deleted]
             put = self._model.put(sent, live, commit)
             on_disk, refused = on_disk or put.on_disk, refused or put.refused
-            if mandatory and not live:
+            if mandatory and not delays.are_reached(live):
                 returns.append(Expected(Basic.Return, {"reply_code": 312}, sent.name))
         for deliveries, outcome in channel.tx_settled:
             on_disk |= self._model.settle(deliveries.values(), outcome, commit)

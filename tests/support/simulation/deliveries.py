@@ -5,6 +5,7 @@ from typing import TypeAlias
 
 from fake_client import Received, shown
 
+from . import delays
 from .expiry import is_too_late
 from .model import Model
 from .quorum import HEADER, check_count
@@ -57,6 +58,7 @@ def _come_to_rest(
     due: dict[MQueue, dict[str, list[Entry]]] = {queue: {} for queue in names}
     expired: list[tuple[MQueue, Entry]] = []
     model.bury()
+    delays.release(model)
     while True:
         for queue in model.queues.values():
             if queue in names:

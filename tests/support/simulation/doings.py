@@ -7,7 +7,7 @@ from pamqp.commands import Basic, Channel, Exchange, Queue, Tx
 from fake_client import message
 
 from .conversation import Conversation
-from .queues import EXCHANGES, QUEUES, traits_of
+from .queues import EXCHANGES, LATE, QUEUES, traits_of
 from .stage import Stage
 from .things import MChannel, Outcome, Sent
 from .world import FRAME_MAX, body_of
@@ -129,7 +129,11 @@ class Doings:
         name = list(EXCHANGES)[exchange]
         kind, durable, auto_delete = EXCHANGES[name]
         declare = Exchange.Declare(
-            exchange=name, exchange_type=kind, durable=durable, auto_delete=auto_delete
+            exchange=name,
+            exchange_type=kind,
+            durable=durable,
+            auto_delete=auto_delete,
+            arguments={"x-delayed-type": "fanout"} if name == LATE else {},
         )
         self._send(client, channel, more, "declare_exchange", {"exchange": name}, declare)
 
@@ -189,6 +193,7 @@ class Doings:
         expiration: int,
         count: int,
         size: int,
+        delay: int,
         blind: int,
         more: int,
     ) -> None:
@@ -210,6 +215,7 @@ class Doings:
                 bool(persistent == 1 or (persistent == 2 and nth % 2)),
                 priority,
                 expiration if expires else None,
+                delay if name == LATE else 0,
             )
             options = {"exchange": name, "sent": sent, "mandatory": bool(mandatory)}
             wire = message(
@@ -222,6 +228,7 @@ class Doings:
                 delivery_mode=2 if sent.persistent else 1,
                 priority=priority or None,
                 expiration=str(expiration) if expires else None,
+                headers={"x-delay": sent.delay_ms} if sent.delay_ms else None,
             )
             self._send(client, channel, int(more or nth < count - 1), "publish", options, wire)
 

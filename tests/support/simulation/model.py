@@ -11,7 +11,7 @@ from fake_client import Received
 
 from . import expiry, limits, quorum
 from .dead_letters import Burial, Reason, letter_of, may_enter
-from .queues import EXCHANGES, REJECT_PUBLISH_DLX
+from .queues import EXCHANGES, REJECT_PUBLISH_DLX, Traits
 from .things import (
     BindingKey,
     Commit,
@@ -76,7 +76,7 @@ class Model:
     def route(self, exchange: str, key: str) -> list[MQueue]:
         if not exchange:
             return [self.queues[key]] if key in self.queues else []
-        fanout = EXCHANGES[exchange][0] == "fanout"
+        fanout = EXCHANGES[exchange][0] in ("fanout", "x-delayed-message")
         names = {
             queue for source, queue, bound in self.bindings
             if source == exchange and (fanout or bound == key)
@@ -93,6 +93,17 @@ class Model:
         self.note(("policy", name), present)
         (self.policies.add if present else self.policies.discard)(name)
 
+    def add_queue(self, name: str, traits: Traits, owner: MClient | None) -> MQueue:
+        """There is a new queue."""
+        number = self.queue_number(name)
+        for other in self.incarnations:
+            if other.number == number:
+                other.number = 0  # it came and went before anybody looked
+        added = MQueue(name, number, traits, owner, self.batch, self.now_ms)
+        self.queues[name] = added
+        self.incarnations.append(added)
+        return added
+
     def unbind(self, key: BindingKey) -> None:
         if key not in self.bindings:
             return
@@ -108,6 +119,8 @@ class Model:
 
     def remove_exchange(self, name: str) -> None:
         self.exchanges.discard(name)
+        if name in self.queues:
+            self.remove_queue(self.queues[name])
         if EXCHANGES[name][1]:
             self.note(("exchange", name), False)
         for key in [key for key in self.bindings if key[0] == name]:
@@ -155,6 +168,7 @@ class Model:
             self.batch,
             min(sent.priority, queue.traits.max_priority),
             expiry.expires_ms(queue.traits, sent, self.now_ms),
+            came_ms=self.now_ms,
             stands=place,
             published_by=commit,
         )

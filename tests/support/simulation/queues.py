@@ -30,6 +30,8 @@ class Traits:
     takes_expirations: bool = False
     quorum: bool = False
     delivery_limit: int | None = None
+    keeps_all: bool = False
+    """Transient messages as well."""
 
     @property
     def refuses(self) -> bool:
@@ -88,11 +90,12 @@ QUEUES: dict[str, Traits] = {
     "m1": Traits(max_length=3, overflow=REJECT_PUBLISH),
     "m2": Traits(max_bytes=700, overflow=REJECT_PUBLISH_DLX, **_to_queue("d0")),
     "b0": Traits(max_bytes=700, **_to_queue("e0")),
-    "q0": Traits(quorum=True, delivery_limit=1, **_to_queue("b0")),
-    "q1": Traits(quorum=True),
+    "q0": Traits(quorum=True, keeps_all=True, delivery_limit=1, **_to_queue("b0")),
+    "q1": Traits(quorum=True, keeps_all=True),
     "z0": Traits(expires_ms=200),
+    "l0": Traits(),
 }
-"""`x` stands for each client's own exclusive queue."""
+"""`x` stands for each client's own exclusive queue. `l0` gets what was delayed."""
 
 
 def traits_of(name: str) -> Traits:
@@ -100,14 +103,18 @@ def traits_of(name: str) -> Traits:
     return QUEUES["x" if name[0] == "x" else name]
 
 
-EXCHANGES = {
+LATE = "late"
+"""An exchange for delayed messages."""
+
+EXCHANGES: dict[str, tuple[str, bool, bool]] = {
     "direct": ("direct", True, False),
     "fanout": ("fanout", True, False),
     "fleeting": ("direct", False, False),
     "vanishing": ("direct", True, True),
     GRAVES: ("direct", True, False),
+    LATE: ("x-delayed-message", True, False),
 }
-"""Name to type, durable, auto-delete."""
+"""Name to type, durable, auto-delete. The delayed one routes as a fanout does."""
 
 POLICIES: dict[str, tuple[str, dict[str, Any]]] = {
     "stray": ("^direct$", {"alternate-exchange": "fanout"}),

@@ -40,6 +40,7 @@ class Sent:
     priority: int
     ttl_ms: int | None = None
     """How long it may wait by its own `expiration`."""
+    delay_ms: int = 0
     deaths: tuple[Death, ...] = ()
     """The latest first."""
 
@@ -64,6 +65,7 @@ class Entry:
     published_in: int
     priority: int = 0
     expires_ms: int | None = None
+    came_ms: int = 0
     stands: int = 0
     """Where it stands."""
     returns: int = 0
@@ -112,7 +114,7 @@ class MQueue:
 
     def keeps(self, sent: Sent) -> bool:
         """Whether a restart brings a message back."""
-        return self.durable and (sent.persistent or self.traits.quorum)
+        return self.durable and (sent.persistent or self.traits.keeps_all)
 
 
 @dataclass(slots=True)

@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 
 from fake_client import FakeServer, Received
+from leveret.broker import delay_line as delay_line_module
 from leveret.broker import held_deliveries as held_deliveries_module
 from leveret.broker import line as line_module
 from leveret.broker import queue as queue_module
 from leveret.broker.alarms import Alarm
 from leveret.broker.broker import Broker
 from leveret.broker.configuration import Configuration
+from leveret.broker.delayed_exchange import DelayedExchange
 from leveret.broker.message import Message, restored
 from leveret.broker.policy_checks import checked_policy
 from leveret.broker.server import COMMIT_DELAY_S, LAZY_MAX_BYTES
@@ -124,7 +126,14 @@ class World(FakeServer):
 
     @property
     def queues(self) -> dict[str, Any]:
-        return self.broker.vhosts["/"].queues
+        """All queues, and the lines of exchanges that delay messages, which have their names."""
+        vhost = self.broker.vhosts["/"]
+        delaying = {
+            name: exchange.delayed
+            for name, exchange in vhost.exchanges.items()
+            if isinstance(exchange, DelayedExchange)
+        }
+        return {**vhost.queues, **delaying}
 
     # --- turns --------------------------------------------------------------------------------
 
@@ -158,7 +167,7 @@ class World(FakeServer):
         """Have the next turn that is due by then; False if there is none, and it is that time."""
         timers = self.broker.timers
         due = timers.next_deadline()
-        if self.failed or due is None or due > end_s:
+        if self.failed or due is None or due > end_s + _HAIR_S:
             timers.now = max(timers.now, round(end_s, _DIGITS))
             return False
         timers.now = max(timers.now, due + _HAIR_S)
@@ -281,6 +290,7 @@ def small_scale() -> Generator[None, None, None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(line_module, "LOADED_MESSAGES", 3)
         patch.setattr(line_module, "PAGED_MESSAGES", 4)
+        patch.setattr(delay_line_module, "BATCH_MESSAGES", 4)
         patch.setattr(held_deliveries_module, "SHED_AT_ONCE", 4)
         patch.setattr(queue_module, "BATCH_MESSAGES", 4)
         patch.setattr(queue_module, "CATCH_UP_BATCHES", 10_000)
