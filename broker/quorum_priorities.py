@@ -168,9 +168,7 @@ class PrioritizedQuorumQueue(QuorumQueue):
             yield from level.waiting()
 
     def restore(self, ids: "array[int]", delivered: Container[int]) -> None:
-        restore_by_level(
-            self, ids, delivered, lambda message: self._level(self._priority(message))
-        )
+        restore_by_level(self, ids, delivered, lambda message: self._level(self._priority(message)))
 
     def end(self) -> None:
         super().end()

@@ -444,6 +444,22 @@ def test_delayed_messages_count_in_the_memory_budget():
     assert not server.broker.alarms
 
 
+def test_what_was_on_disk_comes_before_what_was_published_later_and_is_due_at_the_same_time():
+    server = DurableServer(epoch_ms=1_000_000.0)
+    client = server.connect()
+    declare(client, durable=True)
+    client.declare("a", durable=True)
+    client.bind("a", "x", "k")
+    publish(client, b"1", 2000, delivery_mode=2)
+    publish(client, b"2", 3000, delivery_mode=2)
+    server = server.restarted(after_s=1)
+    client = server.connect()
+    publish(client, b"3", 1000, delivery_mode=2)
+    publish(client, b"4", 2000, delivery_mode=2)
+    server.advance(2)
+    assert bodies_in(client, "a") == [b"1", b"3", b"2", b"4"]
+
+
 def test_heap_of_due_times_gives_them_in_order():
     heap = DueHeap()
     entries = [(due * 7919 % 101, number) for number, due in enumerate(range(500))]

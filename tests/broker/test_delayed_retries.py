@@ -58,9 +58,7 @@ def test_messages_wait_longer_each_time_up_to_the_maximum(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_minimum_may_come_from_a_policy(server: FakeServer, client: FakeClient, kind: str):
-    client.declare(
-        durable=True, arguments={"x-queue-type": kind, "x-delayed-retry-type": "all"}
-    )
+    client.declare(durable=True, arguments={"x-queue-type": kind, "x-delayed-retry-type": "all"})
     client.publish(b"x", "q")
     give_back(client)
     assert client.ready_in("q") == 1
