@@ -59,6 +59,11 @@ def _found(queue: MQueue, names: list[str], disk: _Disk) -> list[Entry]:
         if not same:
             raise Violation(f"risen: message {name} in {queue.name}, where it does not belong")
         found.append(min(same, key=lambda entry: _doubt(entry, disk)))
+    for name in set(names):  # they can't be told apart
+        places = [at for at, other in enumerate(names) if other == name]
+        in_order = sorted((found[at] for at in places), key=lambda entry: entry.place)
+        for at, entry in zip(places, in_order, strict=True):
+            found[at] = entry
     if sorted(found, key=lambda entry: entry.place) != found:
         raise Violation(f"order: {queue.name} has {names}")
     return found
