@@ -77,7 +77,8 @@ class Broker:
         self.timers = Timers()
         self.timers.now, self.timers.epoch_ms = now, epoch_ms
         self.journal = journal
-        self.next_message_id = count(1).__next__
+        self.message_ids = count(1)
+        self.next_message_id = self.message_ids.__next__
         self.definitions = Definitions(journal)
         self.global_parameters = GlobalParameters(self.definitions, self._greet)
         self._store = None if journal is None else JournalStore(journal, self.next_message_id)

@@ -8,6 +8,8 @@ looked up by their bytes too. Whatever does not fit (a body in several frames, f
 channels in between, errors) goes frame by frame through a `ContentAssembly`.
 """
 
+from collections.abc import Sequence
+from itertools import islice, repeat
 from typing import TYPE_CHECKING
 
 from ..amqp.basic import (
@@ -37,8 +39,8 @@ from .confirms import Confirms
 from .intake import owners_of
 from .message import Message
 from .permissions import Right
-from .property_kinds import PERSISTENT, SPECIAL
-from .publish_route import DURABLE, KEPT, PLAIN, SINGLY_ONLY, STORE, Route
+from .property_kinds import PERSISTENT, SPECIAL, TRANSIENT
+from .publish_route import DURABLE, KEPT, PLAIN, SINGLY, SINGLY_ONLY, STORE, Route
 from .queue import Queue
 from .special import apply_special_properties
 from .transaction import Transaction
@@ -48,6 +50,9 @@ if TYPE_CHECKING:
     from .exchange import Exchange
 
 _ROUTES_MAX = 512
+
+_GUESSES = 3
+"""How often in a row to guess in vain that the next message is framed just as this one."""
 
 
 class Publisher:
@@ -81,7 +86,7 @@ class Publisher:
         """The content of a publish that does not come in one piece, while it is not complete."""
         connection = channel.connection
         self._journal = connection.broker.journal
-        self._append = _no_journal if self._journal is None else self._journal.append_message
+        self._append = _no_journal if self._journal is None else self._journal.append_messages
         self._inline_max = min(
             connection.payload_max + OVERHEAD_BYTES,
             connection.broker.configuration.max_message_bytes,
@@ -124,13 +129,16 @@ class Publisher:
     def _receive_run(self, route: Route, frame: bytes, data: bytes, at: int) -> int:
         """Take the messages from `at` on that begin with the same publish frame."""
         broker, payload_max = self._channel.connection.broker, self._channel.connection.payload_max
-        kinds, next_id = broker.property_kinds, broker.next_message_id
-        handling, owners, store = route.handling, route.owners, self._append
+        kinds, handling = broker.property_kinds, route.handling
         unpack_content, unpack_body = CONTENT_FRAME_HEAD.unpack_from, HEAD.unpack_from
-        number, inline_max, address = self._number, self._inline_max, route.address
+        number, inline_max = self._number, self._inline_max
         frame_bytes, end = len(frame), len(data)
         last_header = end - CONTENT_FRAME_HEAD.size
-        batch: list[Message] = []
+        contents: list[bytes] = []
+        sizes: list[int] = []
+        asked = TRANSIENT
+        singly = handling[asked] == SINGLY
+        guesses = _GUESSES
         start = at
         try:
             while data.startswith(frame, at):
@@ -152,45 +160,84 @@ class Publisher:
                     or (body_bytes and unpack_body(data, body_at) != (BODY, number, body_bytes))
                 ):
                     return self._irregular(data, at, header_at)
-                asked = kinds[data[header_at + 19 : body_at - 1]]
+                kind = kinds[data[header_at + 19 : body_at - 1]]
+                if kind != asked:
+                    self._enqueue(route, asked, contents, sizes)
+                    asked = kind
+                    singly = handling[kind] == SINGLY
                 content = data[header_at:behind]
-                todo = handling[asked]
-                stored = store(owners, address, content) if todo == STORE else 0
-                message = Message(
-                    next_id(), address, content, number, body_bytes, asked == PERSISTENT, stored
-                )
+                if singly:
+                    at = behind
+                    self._publish_singly(route, asked, content, body_bytes, behind)
+                    continue
+                contents.append(content)
+                sizes.append(body_bytes)
+                if guesses:
+                    # Often the next ones differ in nothing but the body.
+                    guesses -= 1
+                    alike = data[at : min(body_at + HEAD.size, behind)]
+                    whole_bytes = behind - at
+                    while data.startswith(alike, behind):
+                        at, behind = behind, behind + whole_bytes
+                        if behind > end or data[behind - 1] != END:
+                            behind = at
+                            break
+                        contents.append(data[at + frame_bytes : behind])
+                        sizes.append(body_bytes)
+                        guesses = _GUESSES
                 at = behind
-                if todo:
-                    batch.append(message)
-                else:
-                    self._publish_singly(route, message, asked, batch, behind)
         finally:
-            self._enqueue(route, batch)
+            self._enqueue(route, asked, contents, sizes)
             broker.memory.published_bytes += at - start
         return at
 
-    def _enqueue(self, route: Route, batch: list[Message]) -> None:
-        """Put messages into the queues of their route; they count as published."""
+    def _enqueue(self, route: Route, asked: int, contents: list[bytes], sizes: list[int]) -> None:
+        """Make messages of contents and the sizes of their bodies, which are used up, and put them
+        into the queues of their route; they count as published.
+        """
         self.last_queues = route.queues
-        if not batch:
+        if not contents:
             return
-        content_bytes = len(batch[0].content)
+        count, content_bytes = len(contents), len(contents[0])
+        broker = self._channel.connection.broker
+        is_stored = route.handling[asked] == STORE
+        first_stored = self._append(route.owners, route.address, contents) if is_stored else 0
+        batch = list(
+            map(
+                Message,
+                islice(broker.message_ids, count),
+                repeat(route.address),
+                contents,
+                repeat(self._number),
+                sizes,
+                repeat(asked == PERSISTENT),
+                range(first_stored, first_stored + count) if is_stored else repeat(0),
+            )
+        )
+        contents.clear()
+        sizes.clear()
         for queue in route.queues:
             queue.ready.extend(batch)
             queue.seen(content_bytes)
             if not queue.dirty:
                 queue.mark_dirty(queue)
         if self.confirms is not None:
-            stored = route.handling is not PLAIN and any(message.stored for message in batch)
-            self._confirm(len(batch), stored=stored)
+            self._confirm(count, stored=is_stored)
 
     def _publish_singly(
-        self, route: Route, message: Message, asked: int, before: list[Message], position: int
+        self, route: Route, asked: int, content: bytes, body_bytes: int, position: int
     ) -> None:
-        """Publish a message that wants more than enqueuing, behind those that came before it."""
-        self._enqueue(route, before)
-        before.clear()
-        self._channel.connection.receiver.position = position
+        """Publish a message that wants more than enqueuing."""
+        connection = self._channel.connection
+        connection.receiver.position = position
+        message = Message(
+            connection.broker.next_message_id(),
+            route.address,
+            content,
+            self._number,
+            body_bytes,
+            asked == PERSISTENT,
+        )
         accepted = self._publish(route, message, asked)
         if self.confirms is not None:
             self._confirm(1, stored=message.stored != 0, accepted=accepted)
@@ -389,5 +436,5 @@ class Publisher:
         self.confirms = None
 
 
-def _no_journal(owners: tuple[int, ...], blob: bytes, more: bytes) -> int:
+def _no_journal(owners: tuple[int, ...], beginning: bytes, blobs: Sequence[bytes]) -> int:
     raise AssertionError("nothing is stored without a journal")

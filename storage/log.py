@@ -42,7 +42,7 @@ from .records import (
     stored_message,
     walk,
 )
-from .segments import SMALL_SIZE_CLASSES, Segment, size_class
+from .segments import SMALL_SIZE, SMALL_SIZE_CLASSES, Segment, size_class
 from .settings import Settings
 from .spare import Spare
 
@@ -185,6 +185,50 @@ class Log:
         except IndexError:
             self._append_size(size_class(size))
         return message_id
+
+    def append_messages(
+        self, owners: tuple[int, ...], beginning: bytes, blobs: Sequence[bytes]
+    ) -> int:
+        """As `append_message` for each of the blobs, with the same beginning in front of it; return
+        the first one's id, which the others' follow.
+        """
+        first = self._next_id
+        done = 0
+        while done < len(blobs):
+            done += self._append_fitting(owners, beginning, blobs[done:] if done else blobs)
+            if done < len(blobs):
+                self.append_message(owners, beginning, blobs[done])
+                done += 1
+        return first
+
+    def _append_fitting(
+        self, owners: tuple[int, ...], beginning: bytes, blobs: Sequence[bytes]
+    ) -> int:
+        """Append as many messages as fit before the fence, and return their number."""
+        try:
+            code, _, encoded, _ = self._routes[owners]
+        except KeyError:
+            code, _, encoded, _ = self._route(owners)
+        encoded += beginning
+        pack, overhead = message_start(len(encoded)).pack, RECORD_SIZE + len(encoded)
+        append_part, append_size = self._append_part, self._append_size
+        first = message_id = self._next_id
+        end, fence = self._end, self._fence
+        for blob in blobs:
+            size = overhead + len(blob)
+            end += size
+            if end > fence:
+                end -= size
+                break
+            append_part(pack(size, _MESSAGE, message_id, encoded))
+            append_part(blob)
+            append_size(SMALL_SIZE_CLASSES[size] if size < SMALL_SIZE else size_class(size))
+            message_id += 1
+        count = message_id - first
+        self.index.head.states.extend(array("H", (code,)) * count)
+        self._next_id = message_id
+        self._end = end
+        return count
 
     def _owners(self, numbers: tuple[int, ...]) -> Owners:
         if not 1 <= len(numbers) <= MOST_OWNERS:

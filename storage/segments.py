@@ -29,7 +29,8 @@ SMALL_SIZE_CLASSES = bytes(
     for size_class, bound in enumerate(_BOUNDS)
     for _ in range(_BOUNDS[size_class - 1] + 1 if size_class else 0, min(bound, 65535) + 1)
 )
-assert len(SMALL_SIZE_CLASSES) == 65536
+SMALL_SIZE = len(SMALL_SIZE_CLASSES)
+assert SMALL_SIZE == 65536
 
 TYPICAL_SIZES = [0] + [(_BOUNDS[c - 1] + _BOUNDS[c]) // 2 for c in range(1, len(_BOUNDS))]
 

@@ -250,6 +250,15 @@ def test_a_bad_end_octet_of_content_is_seen(client: FakeClient) -> None:
     assert client.expect(Connection.Close, 0).reply_text.endswith("{invalid_frame_end_marker,0}")
 
 
+def test_a_bad_end_octet_behind_good_messages_is_seen(
+    server: FakeServer, client: FakeClient
+) -> None:
+    client.declare("q")
+    client.feed(message(b"abc", "q") * 3 + message(b"abc", "q")[:-1] + b"x")
+    assert client.expect(Connection.Close, 0).reply_code == 501
+    assert server.connect().ready_in("q") == 3
+
+
 def test_a_bad_end_octet_of_a_body_is_seen(client: FakeClient) -> None:
     client.feed(PUBLISH + header(1) + frame(BODY, 1, b"a")[:-1] + b"\0")
     client.expect_connection_closed(

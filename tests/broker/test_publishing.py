@@ -139,6 +139,17 @@ def test_a_body_may_come_in_any_pieces(client: FakeClient) -> None:
         assert client.get("q").body == b"abcdef"
 
 
+def test_messages_framed_alike_arrive_however_the_bytes_are_cut(client: FakeClient) -> None:
+    client.declare("q")
+    bodies = [b"one", b"two", b"six", b"seven", b"eight", b"", b"", b"nine", b"last"]
+    data = b"".join(message(body, "q", delivery_mode=1 + (body > b"t")) for body in bodies)
+    for cut in range(len(data)):
+        client.feed(data[:cut])
+        client.feed(data[cut:])
+        assert [client.get("q").body for _ in bodies] == bodies
+    client.get_nothing("q")
+
+
 def test_messages_of_several_channels_may_come_interleaved(client: FakeClient) -> None:
     client.declare("q")
     client.open_channel(2)

@@ -50,6 +50,23 @@ def test_messages_come_back_to_each_owner_in_the_order_they_were_stored() -> Non
     assert journal.next_id == 6
 
 
+def test_many_messages_are_written_just_as_one_by_one() -> None:
+    disks, blobs = (MemoryDisk(), MemoryDisk()), [bytes(n * 37 % 3001) for n in range(20_000)]
+    blobs[5000] = bytes(300_000)
+    one_by_one, at_once = (open_journal(disk)[0] for disk in disks)
+    ids = [one_by_one.append_message((1, 2), b"begin", blob) for blob in blobs]
+    assert at_once.append_messages((1, 2), b"begin", blobs[:9]) == ids[0]
+    assert at_once.append_messages((1, 2), b"begin", blobs[9:]) == ids[9]
+    assert at_once.append_messages((1, 2), b"begin", []) == one_by_one.next_id
+    for journal in (one_by_one, at_once):
+        sync(journal)
+        assert [message.blob for message in journal.read_many(ids)] == [
+            b"begin" + blob for blob in blobs
+        ]
+    assert one_by_one.statistics() == at_once.statistics()
+    assert one_by_one.fitting(ids, 10_000_000) == at_once.fitting(ids, 10_000_000)
+
+
 def test_a_message_lives_until_its_last_owner_settles_it() -> None:
     disk = MemoryDisk()
     journal, _ = open_journal(disk)
