@@ -1,11 +1,10 @@
 """What all parts of `Administration` have in common: its errors, and checks of what it is given."""
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from ..amqp.errors import ConnectionForced
-from .policy import regular_expression
+from .patterns import InvalidPattern, Pattern
 
 if TYPE_CHECKING:
     from .broker import Broker
@@ -59,9 +58,9 @@ def _encoded(what: str, name: str) -> bytes:
 def check_pattern(pattern: str) -> None:
     """Refuse what is no regular expression. Raises Invalid."""
     try:
-        regular_expression(pattern)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise Invalid(f"{pattern!r} is not a regular expression: {error}") from error
+        Pattern(pattern)
+    except InvalidPattern as error:
+        raise Invalid(str(error)) from error
 
 
 def checked_limits(limits: Mapping[str, int], known: Iterable[str]) -> dict[str, int]:

@@ -28,6 +28,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from .log import Format, Level
+from .patterns import InvalidPattern, Pattern
 from .rules import DEFAULT_VERSION, RULES, EmulatedVersion, Rules
 
 MAX_MESSAGE_BYTES = 536_870_912
@@ -276,9 +277,9 @@ def _check_distinct(key: str, names: tuple[str, ...]) -> None:
 
 def _check_pattern(key: str, pattern: str) -> None:
     try:
-        re.compile(pattern)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise ConfigurationError(f"{key}: expected a regular expression: {error}") from error
+        Pattern(pattern)
+    except InvalidPattern as error:
+        raise ConfigurationError(f"{key}: expected a regular expression: {error.reason}") from error
 
 
 def _quoted(key: str) -> str:

@@ -13,7 +13,7 @@ from enum import Enum
 import msgspec
 
 from ..amqp.errors import AccessRefused
-from .policy import regular_expression
+from .patterns import Pattern
 
 _DECISIONS_MAX = 4096
 _NOTHING = "^$"
@@ -67,7 +67,7 @@ class Permissions:
         self._vhost = vhost
         self._decisions: dict[tuple[Right, str], bool] = {}
         self.topics: dict[str, TopicPatterns] = {}
-        self._topic_compiled: dict[tuple[str, Right], re.Pattern[str]] = {}
+        self._topic_compiled: dict[tuple[str, Right], Pattern] = {}
         self.set(patterns)
 
     def set(self, patterns: Patterns | None) -> None:
@@ -83,7 +83,7 @@ class Permissions:
         """Have these topic permissions, by the names of their exchanges, from now on."""
         self.topics = dict(topics)
         self._topic_compiled = {
-            (exchange, right): regular_expression(self._expanded(pattern) or _NOTHING)
+            (exchange, right): Pattern(self._expanded(pattern) or _NOTHING)
             for exchange, patterns in topics.items()
             for right, pattern in ((Right.WRITE, patterns.write), (Right.READ, patterns.read))
         }
@@ -108,7 +108,7 @@ class Permissions:
         granted = self._decisions.get((right, name))
         if granted is None:
             pattern = self._compiled[right.value]
-            granted = pattern is not None and pattern.search(name) is not None
+            granted = pattern is not None and pattern.matches(name)
             if len(self._decisions) >= _DECISIONS_MAX:
                 self._decisions.clear()
             self._decisions[right, name] = granted
@@ -124,12 +124,12 @@ class Permissions:
         """
         if exchange not in self.topics:
             return
-        if self._topic_compiled[exchange, right].search(routing_key) is None:
+        if not self._topic_compiled[exchange, right].matches(routing_key):
             raise AccessRefused(
                 f"access to topic '{routing_key}' in exchange '{exchange}'"
                 f" in vhost '{self._vhost}' refused for user '{self._user}'"
             )
 
 
-def _compiled(pattern: str) -> "re.Pattern[str] | None":
-    return regular_expression(pattern) if pattern else None
+def _compiled(pattern: str) -> Pattern | None:
+    return Pattern(pattern) if pattern else None

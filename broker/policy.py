@@ -5,11 +5,11 @@ operator policies; what these two set is merged. A policy with a key that a type
 have does not match queues of that type at all (https://www.rabbitmq.com/docs/policies).
 """
 
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from .patterns import Pattern
 from .rules import DEFAULT_RULES, Rules
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | Mapping[str, JsonValue] | None"
@@ -86,7 +86,7 @@ class Policy:
 
     `pattern` is searched for in names, so that "a" matches all that contain an a; of several
     policies that match, the one with the highest `priority` counts. `applies_to` is a key of
-    `APPLIES_TO`. Raises re.error if `pattern` is no regular expression.
+    `APPLIES_TO`. Raises InvalidPattern if `pattern` is no regular expression.
     """
 
     name: str
@@ -94,10 +94,10 @@ class Policy:
     definition: Definition
     priority: float = 0
     applies_to: str = "all"
-    _search: Callable[[str], object] = field(init=False, repr=False, compare=False)
+    _compiled: Pattern = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_search", regular_expression(self.pattern).search)
+        object.__setattr__(self, "_compiled", Pattern(self.pattern))
 
     @property
     def value(self) -> Mapping[str, JsonValue]:
@@ -117,7 +117,7 @@ class Policy:
         return (
             kind in APPLIES_TO[self.applies_to]
             and foreign.isdisjoint(self.definition)
-            and self._search(name) is not None
+            and self._compiled.matches(name)
         )
 
 
@@ -169,22 +169,3 @@ def _merged_value(key: str, users: JsonValue, operators: JsonValue) -> JsonValue
         if key in _HIGHER_COUNTS:
             return max(users, operators)
     return operators
-
-
-_CHARACTER_CLASSES = {
-    "[:alpha:]": "a-zA-Z",
-    "[:digit:]": "0-9",
-    "[:alnum:]": "a-zA-Z0-9",
-    "[:upper:]": "A-Z",
-    "[:lower:]": "a-z",
-    "[:space:]": r"\s",
-    "[:xdigit:]": "0-9A-Fa-f",
-    "[:word:]": r"\w",
-}
-
-
-def regular_expression(pattern: str) -> re.Pattern[str]:
-    """A pattern as RabbitMQ would read it, which uses PCRE. Raises re.error."""
-    for name, characters in _CHARACTER_CLASSES.items():
-        pattern = pattern.replace(name, characters)
-    return re.compile(pattern.replace(r"\z", r"\Z"))

@@ -12,7 +12,8 @@ from math import isfinite
 from typing import TypeGuard, cast
 
 from .erlang_terms import json_term
-from .policy import APPLIES_TO, Definition, JsonValue, Policy, regular_expression
+from .patterns import InvalidPattern, Pattern
+from .policy import APPLIES_TO, Definition, JsonValue, Policy
 from .rules import DEFAULT_RULES, Rules
 
 _SEGMENT_BYTES_MAX = 3_000_000_000
@@ -105,26 +106,11 @@ def _fault_of_pattern(pattern: JsonValue) -> str | None:
     if not isinstance(pattern, str):
         return f"pattern should be a binary but was {json_term(pattern)}"
     try:
-        regular_expression(pattern)
-    except (re.error, RecursionError, OverflowError) as error:
-        why, at = (error.msg, error.pos or 0) if isinstance(error, re.error) else (str(error), 0)
-        if why in _UNFINISHED:
-            at = len(pattern)
-        why = _UNFINISHED.get(why) or _IN_PCRES_WORDS.get(why, why)
+        Pattern(pattern)
+    except InvalidPattern as error:
+        why, at = error.reason, error.position
         return f'pattern should be regular expression but is invalid: {{"{why}",{at}}}'
     return None
-
-
-_UNFINISHED = {
-    "missing ), unterminated subpattern": "missing )",
-    "unterminated character set": "missing terminating ] for character class",
-    "bad escape (end of pattern)": r"\\ at end of pattern",
-}
-"""What Python and PCRE say of patterns that lack something; PCRE shows their end then."""
-_IN_PCRES_WORDS = {
-    "unbalanced parenthesis": "unmatched parentheses",
-    "multiple repeat": "nothing to repeat",
-}
 
 
 def _fault_of_apply_to(applies_to: JsonValue) -> str | None:

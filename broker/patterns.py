@@ -1,0 +1,114 @@
+"""Regular expressions of operators, which are searched for in names that clients choose.
+
+They are read as RabbitMQ reads them, which has PCRE search through the bytes of a name; and a
+search comes to an end: one that would take too long (`^(a|a)*$` doubles its steps with each letter)
+finds nothing, as in RabbitMQ, which counts steps. That, and most of PCRE's syntax, is what the
+library `regex` has more than Python's `re`.
+"""
+
+import logging
+from collections.abc import Callable
+
+import regex
+
+from .log import fields
+
+log = logging.getLogger("leveret.patterns")
+
+SEARCH_MAX_S = 0.02
+"""How long a search may take, in seconds of the processor."""
+
+_DIFFERENT = regex.compile(
+    r"""
+    \\Q (?P<quoted> .*? ) (?: \\E | \Z )
+    | \\x\{ (?P<code> [0-9a-fA-F]{1,2} ) \}
+    | \\k (?: < (?P<name> \w+ ) > | \{ (?P<name> \w+ ) \} | ' (?P<name> \w+ ) ' )
+    | \(\?' (?P<group> \w+ ) '
+    | \\ (?P<end> [zZ] )
+    | \\ (?P<escape> e )
+    | \\ (?P<plain> [iIjJmMOqTyYF] )
+    | \\ [pPgoN] \{ [^}]* \}
+    | \\ .
+    | (?P<brace> \{ ) (?! \d+ (?: , \d* )? \} )
+    """,
+    regex.VERBOSE | regex.DOTALL,
+)
+"""What PCRE has that `regex` lacks or takes for something else, and what it must not be looked for
+in.
+"""
+
+_WORDS = {
+    "unterminated character set": "missing terminating ] for character class",
+    "bad escape (end of pattern)": r"\\ at end of pattern",
+    "unbalanced parenthesis": "unmatched parentheses",
+    "multiple repeat": "nothing to repeat",
+    "invalid group reference": "reference to non-existent subpattern",
+    "unknown group": "reference to non-existent subpattern",
+    "min repeat greater than max repeat": "numbers out of order in {} quantifier",
+    "bad character range": "range out of order in character class",
+}
+"""What `regex` says of faults, and what PCRE says."""
+_SHOWN_AT_THE_END = ("missing )", _WORDS["unterminated character set"], r"\\ at end of pattern")
+
+
+class InvalidPattern(ValueError):
+    """Something is no regular expression: `reason` and `position` say why, in PCRE's words where
+    they are known.
+    """
+
+    def __init__(self, pattern: str, reason: str, position: int):
+        super().__init__(f"{pattern[:200]!r} is not a regular expression: {reason}")
+        self.reason = reason
+        self.position = position
+
+
+class Pattern:
+    """A regular expression. Raises InvalidPattern."""
+
+    __slots__ = ("_pattern", "_search")
+
+    def __init__(self, pattern: str):
+        self._pattern = pattern
+        translated = _DIFFERENT.sub(_translated, pattern)
+        try:
+            compiled = regex.compile(translated.encode("utf-8", "surrogateescape"))
+        except regex.error as error:
+            fault, _, place = str(error).partition(" at position ")
+            reason = _WORDS.get(fault, fault)
+            at = int(place.partition(" ")[0] or 0)
+            if reason in _SHOWN_AT_THE_END:
+                at = len(pattern)
+            raise InvalidPattern(pattern, reason, at) from error
+        except (RecursionError, OverflowError, MemoryError, ValueError) as error:
+            raise InvalidPattern(pattern, str(error), 0) from error
+        self._search = compiled.search
+
+    def matches(self, name: str) -> bool:
+        """Whether it is found anywhere in a name; no if that takes too long to find out."""
+        try:
+            found = self._search(name.encode("utf-8", "surrogateescape"), timeout=SEARCH_MAX_S)
+        except TimeoutError:
+            log.warning(
+                "gave up a search; the pattern takes too long, and is taken not to match",
+                extra=fields(pattern=self._pattern, name=name),
+            )
+            return False
+        return found is not None
+
+
+def _translated(found: "regex.Match[str]") -> str:
+    """What PCRE means, in the words of `regex`."""
+    kind = found.lastgroup
+    return found[0] if kind is None else _TRANSLATIONS[kind](found[kind])
+
+
+_TRANSLATIONS: dict[str, Callable[[str], str]] = {
+    "quoted": regex.escape,
+    "code": lambda digits: rf"\x{int(digits, 16):02x}",
+    "name": lambda name: f"(?P={name})",
+    "group": lambda name: f"(?P<{name}>",
+    "end": lambda letter: r"\Z" if letter == "z" else r"(?=\n?\Z)",
+    "escape": lambda letter: r"\x1b",
+    "plain": lambda letter: letter,
+    "brace": lambda brace: r"\{",
+}

@@ -1,0 +1,86 @@
+"""Regular expressions of operators: PCRE's, and none that takes for ever."""
+
+import time
+
+import pytest
+
+from leveret.broker.patterns import InvalidPattern, Pattern
+from leveret.broker.permissions import Patterns, Permissions, Right
+
+# Each was tried on a RabbitMQ 3.10.8 with re:run/3.
+MATCHING = [
+    ("^a(?i)b$", "aB"),
+    ("^[\\w-.]+$", "a-.b"),
+    ("^\\Qa.b\\E$", "a.b"),
+    ("^\\Qa.b", "a.bc"),
+    ("^[[:punct:]]+$", ".,_"),
+    ("^\\x{41}\\x42$", "AB"),
+    ("(?<n>a)\\k<n>", "aa"),
+    ("^(?'n'a)(?P=n)$", "aa"),
+    ("^(?|(a)|(b))\\1$", "bb"),
+    ("(?<=a|bc)d", "bcd"),
+    ("^\\h\\m\\_\\-\\/$", " m_-/"),
+    ("a{,3}", "a{,3}"),
+    ("a{e}", "a{e}"),
+    ("{client_id}", "{client_id}"),
+    ("^a{2}b{1,}$", "aab"),
+    ("\\\\{,", "\\{,"),
+    ("^[{,]+$", "{,"),
+    ("a\\Z", "a\n"),
+    ("a$", "a\n"),
+    ("^é$", "é"),
+    ("^..$", "é"),
+]
+OTHER = [
+    ("^\\Qa.b\\E$", "axb"),
+    ("^a{,3}$", "aa"),
+    ("a\\z", "a\n"),
+    ("^.*a$", "x\na"),
+    ("^.$", "é"),
+    ("^\\w\\w$", "é"),
+    ("^\\d$", "\u0661"),
+    ("(?i)^é", "É"),
+    ("[[:^digit:]]", "1"),
+]
+
+
+@pytest.mark.parametrize(("pattern", "name"), MATCHING)
+def test_a_pattern_is_read_as_pcre_reads_it(pattern: str, name: str) -> None:
+    assert Pattern(pattern).matches(name)
+
+
+@pytest.mark.parametrize(("pattern", "name"), OTHER)
+def test_a_pattern_matches_nothing_that_pcre_would_not_match(pattern: str, name: str) -> None:
+    assert not Pattern(pattern).matches(name)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "reason", "position"),
+    [
+        ("(", "missing )", 1),
+        ("x[a", "missing terminating ] for character class", 3),
+        ("a)", "unmatched parentheses", 1),
+        ("a**", "nothing to repeat", 2),
+        ("a\\", r"\\ at end of pattern", 2),
+        ("\\1", "reference to non-existent subpattern", 2),
+    ],
+)
+def test_a_fault_is_told_in_pcres_words(pattern: str, reason: str, position: int) -> None:
+    with pytest.raises(InvalidPattern) as refusal:
+        Pattern(pattern)
+    assert (refusal.value.reason, refusal.value.position) == (reason, position)
+
+
+def test_a_search_that_would_take_for_ever_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
+    pattern = Pattern("^(a|a)*$")
+    assert pattern.matches("a" * 10)
+    started = time.process_time()
+    assert not pattern.matches("a" * 200 + "!")
+    assert time.process_time() - started < 1
+    assert "takes too long" in caplog.text
+
+
+def test_a_permission_whose_pattern_takes_too_long_is_not_granted() -> None:
+    permissions = Permissions("shop", "/", Patterns("^(a|a)*$", "", ""))
+    with pytest.raises(Exception, match="access to queue"):
+        permissions.check(Right.CONFIGURE, "queue", "a" * 200 + "!")
