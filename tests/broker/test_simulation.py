@@ -1,6 +1,6 @@
 """The simulation: the stories of some seeds, and that it would notice and tell."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -10,6 +10,8 @@ from leveret.broker.delay_line import DelayLine
 from leveret.broker.message import Message
 from leveret.broker.priorities import PriorityQueue
 from leveret.broker.queue import Queue
+from leveret.broker.stream_cursor import Cursor
+from leveret.broker.stream_queue import StreamQueue
 from leveret.storage.batch import Batch
 from leveret.storage.journal import Journal
 from simulation.actions import Story, story
@@ -111,3 +113,40 @@ def test_messages_that_a_new_limit_does_not_count_are_noticed(
     monkeypatch.setattr(Queue, "waiting", lambda self: self.ready)
     monkeypatch.setattr(PriorityQueue, "waiting", lambda self: ())
     first_failure(("count",))
+
+
+@pytest.mark.slow
+def test_offsets_that_begin_anew_after_a_restart_are_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Definitions, "add_queue", _without_beginnings(Definitions.add_queue))
+    first_failure(("stream", "counts", "retention"))
+
+
+def _without_beginnings(
+    add_queue: Callable[[Definitions, Queue], None],
+) -> Callable[[Definitions, Queue], None]:
+    def add(self: Definitions, queue: Queue) -> None:
+        if not isinstance(queue, StreamQueue) or queue.begins_at == (0, 0):
+            add_queue(self, queue)
+
+    return add
+
+
+@pytest.mark.slow
+def test_a_message_of_a_stream_that_a_slow_consumer_misses_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def forget_held(self: Cursor) -> None:
+        self.offset += self.held_messages
+
+    monkeypatch.setattr(Cursor, "forget_held", forget_held)
+    first_failure(("stream", "stuck"))
+
+
+@pytest.mark.slow
+def test_a_stream_that_keeps_too_little_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        StreamQueue, "_first_segment_may_go", lambda self: self._log.segment_count > 1
+    )
+    first_failure(("retention",))

@@ -13,6 +13,7 @@ _EXCHANGE_NAMES = tuple(EXCHANGES)
 _GRAVE_QUEUES = [_QUEUE_NAMES.index(name) for name in GRAVE_QUEUES]
 _PLAIN = "d0 d0 d0 d0 d1 d1 t0 t0 x a0 p0 p0"
 _FEW = "d0 d1 t0 x a0 p0"
+_STREAMS = "w0 w1 w1 w1 d0"
 _SPECIAL = (
     "e0 e1 e1 e1",
     "e0 e0 m0",
@@ -23,6 +24,7 @@ _SPECIAL = (
     "q1 q1",
     "z0",
     "l0 l0",
+    _STREAMS,
 )
 CLIENTS = 3
 CHANNELS = 2
@@ -73,6 +75,7 @@ class _Scene:
         self.actions: list[Action] = []
         crashes, faults = chance.choice((0, 2, 5)), chance.choice((0, 0, 1))
         self.cast = self._cast_queues()
+        self._streams = [each for each in self.cast if QUEUES[_QUEUE_NAMES[each]].stream]
         self._kinds: dict[Callable[[], None], int] = {
             self._publish: chance.choice((10, 30)),
             self._publish_late: chance.choice((0, 0, 10)),
@@ -81,6 +84,8 @@ class _Scene:
             self._get: chance.choice((1, 3, 10)),
             self._try: chance.choice((0, 2, 5)),
             self._consume: chance.choice((0, 3, 9)),
+            self._read: chance.choice((5, 15)) if self._streams else 0,
+            self._read_slowly: chance.choice((0, 3)) if self._streams else 0,
             self._cancel: 1,
             self._qos: 2,
             self._recover: 1,
@@ -107,6 +112,8 @@ class _Scene:
         """The queues that this story is about; what stands there more often is likelier."""
         special = self.chance.sample(_SPECIAL, self.chance.choice((0, 1, 1, 2, 2)))
         chosen = " ".join([_FEW] + special * self.chance.choice((1, 2, 4))) if special else _PLAIN
+        if self.chance.random() < 0.1:
+            chosen = _STREAMS
         return [_QUEUE_NAMES.index(name) for name in chosen.split()]
 
     def add_one(self) -> None:
@@ -195,9 +202,7 @@ class _Scene:
 
     def _try(self) -> None:
         """Messages of one queue come, go out, and are settled on one channel."""
-        queue = self._queue()
-        client, channel = self.chance.choice(((0, 1), (1, 2), (2, 1), (2, 2)))  # no transactions
-        on = {"client": client, "channel": channel}
+        queue, on = self._queue(), self._without_transactions()
         self._publish(queue)
         if self.chance.random() < 0.25:
             self._add("consume", **on, queue=queue, no_ack=0, blind=0, more=0)
@@ -205,8 +210,31 @@ class _Scene:
             self._add("get", **on, queue=queue, no_ack=0, blind=0, more=0)
             self._settle(**on)
 
+    def _without_transactions(self) -> dict[str, int]:
+        client, channel = self.chance.choice(((0, 1), (1, 2), (2, 1), (2, 2)))
+        return {"client": client, "channel": channel}
+
     def _consume(self) -> None:
         self._on_existing("consume", queue=self._queue(), no_ack=int(self.chance.random() < 0.3))
+
+    def _read(self) -> None:
+        self._on_existing(
+            "read",
+            queue=self.chance.choice(self._streams),
+            offset=self.chance.choice((0, 2, 5, 20, 100, 101, 101, 102, 103, 104)),
+            prefetch=self.chance.choice((-1, -1, 0, 1, 2, 2, 5, 50, 50)),
+        )
+
+    def _read_slowly(self) -> None:
+        """A stream grows while somebody reads, who may be left behind."""
+        queue, on = self.chance.choice(self._streams), self._without_transactions()
+        prefetch = self.chance.choice((1, 2))
+        self._add("read", **on, queue=queue, offset=101, prefetch=prefetch, blind=0, more=0)
+        for _ in range(self.chance.choice((2, 4, 6))):
+            self._publish(queue)
+            if self.chance.random() < 0.4:
+                self._settle(**on)
+        self._settle(**on)
 
     def _cancel(self) -> None:
         self._on_channel("cancel", pick=self._below(4))
@@ -274,7 +302,7 @@ class _Scene:
             self._add(name)
 
     def _wait(self) -> None:
-        self._add("wait", milliseconds=self.chance.choice((10, 60, 150)))
+        self._add("wait", milliseconds=self.chance.choice((10, 10, 60, 60, 150, 150, 1000)))
 
     def _crash(self) -> None:
         """`inside` is the disk operation in which it happens, if there is one left to do."""

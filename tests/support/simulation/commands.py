@@ -4,7 +4,7 @@ from typing import Any
 
 from pamqp.commands import Basic, Channel, Confirm, Exchange, Queue, Tx
 
-from . import delays
+from . import delays, streams
 from .model import Model
 from .queues import EXCHANGES, traits_of
 from .things import Commit, Delivery, Expected, MChannel, MConsumer, MQueue, Outcome, Refused, Sent
@@ -41,11 +41,9 @@ class Commands:
             owner = channel.client if traits.exclusive else None
             found = model.add_queue(queue, traits, owner)
         self._use(found)
-        values = {
-            "queue": queue,
-            "message_count": len(found.ready),
-            "consumer_count": len(found.consumers),
-        }
+        values = {"queue": queue, "consumer_count": len(found.consumers)}
+        if found.traits.retained_bytes is None:
+            values["message_count"] = len(found.ready)
         batch = found.defined_in if found.durable else 0
         return _answer(nowait, Expected(Queue.DeclareOk, values, batch=batch))
 
@@ -55,10 +53,13 @@ class Commands:
         count_ = 0
         if queue in self._model.queues:
             found = self._model.queues[queue]
-            self._look_into(found)
-            if if_empty and found.ready:
-                raise Refused(406)
-            count_ = self._model.remove_queue(found)
+            if found.traits.stream:
+                self._model.remove_queue(found)
+            else:
+                self._look_into(found)
+                if if_empty and found.ready:
+                    raise Refused(406)
+                count_ = self._model.remove_queue(found)
         values = {"message_count": count_}
         return _answer(nowait, Expected(Queue.DeleteOk, values))
 
@@ -166,6 +167,17 @@ class Commands:
         found.consumers.append(consumer)
         channel.consumers[tag] = consumer
         return [Expected(Basic.ConsumeOk, {"consumer_tag": tag})]
+
+    def _do_read(
+        self, channel: MChannel, queue: str, tag: str, offset: str | int | None
+    ) -> list[Expected]:
+        found = self._model.find(queue)
+        if not channel.prefetch:
+            raise Refused(406)
+        start = streams.start_offset(found, offset, self._model.now_ms)
+        answer = self._do_consume(channel, queue, tag, no_ack=False)
+        channel.consumers[tag].position = start
+        return answer
 
     def _do_cancel(self, channel: MChannel, tag: str) -> list[Expected]:
         if tag in channel.consumers:

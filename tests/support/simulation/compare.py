@@ -8,6 +8,7 @@ from pamqp.commands import Basic, Channel
 
 from fake_client import Received, shown
 
+from . import streams
 from .commands import Commands
 from .deliveries import check_deliveries
 from .stage import Command, SimulatedClient, Stage
@@ -179,12 +180,16 @@ class Comparison:
         model.cancels = [each for each in model.cancels if each[0].client in kept_back]
 
     def _check_queues(self) -> None:
+        for queue in self._stage.model.queues.values():
+            if queue.traits.stream:
+                first = self._stage.model.first_offset(queue)
+                streams.retain(queue, first, self._stage.model.batch)
         actual = {name: queue.message_count for name, queue in self._stage.world.queues.items()}
         wanted = {name: len(queue.ready) for name, queue in self._stage.model.queues.items()}
         if actual != wanted:
             raise Violation(f"counts: {actual} messages are ready, not {wanted}")
         for queue in self._stage.model.queues.values():
-            if queue.ready and any(consumer.has_credit() for consumer in queue.consumers):
+            if any(consumer.is_due() for consumer in queue.consumers):
                 raise Violation(f"stuck: {queue.name} has messages for a consumer with credit")
 
 

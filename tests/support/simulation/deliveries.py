@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 from fake_client import Received, shown
 
-from . import delays
+from . import delays, streams
 from .expiry import is_too_late
 from .model import Model
 from .quorum import HEADER, check_count
@@ -22,11 +22,17 @@ def check_deliveries(model: Model, delivered: Observed) -> None:
     names: dict[MQueue, Counter[str]] = {}
     for channel, got in delivered:
         queue = _consumer(channel, got).queue
-        names.setdefault(queue, Counter())[name_of(got)] += 1
+        if not queue.traits.stream:
+            names.setdefault(queue, Counter())[name_of(got)] += 1
     due, expired = _come_to_rest(model, names)
     last: dict[MConsumer, Entry] = {}
     for channel, got in delivered:
         consumer = _consumer(channel, got)
+        if consumer.queue.traits.stream:
+            entry = streams.pass_one(consumer, got, model.first_offset(consumer.queue))
+            _check_one(channel, got, consumer, entry)
+            model.deliver(channel, consumer, entry)
+            continue
         same = due[consumer.queue].get(name_of(got))
         if not same:
             raise Violation(f"order: {name_of(got)} of {consumer.queue.name}, not its turn")

@@ -1,10 +1,12 @@
 """What clients do: the actions of a story as commands, for the broker and for the model."""
 
 from itertools import count
+from typing import Any
 
 from pamqp.commands import Basic, Channel, Exchange, Queue, Tx
 
 from fake_client import message
+from leveret.amqp.frames import OVERHEAD_BYTES
 
 from .conversation import Conversation
 from .queues import EXCHANGES, LATE, QUEUES, traits_of
@@ -121,7 +123,7 @@ class Doings:
 
     def purge(self, client: int, channel: int, queue: int, more: int) -> None:
         name = self._queue_name(client, queue)
-        if self._would_meet(name):
+        if traits_of(name).stream or self._would_meet(name):
             return
         self._send(client, channel, more, "purge", {"queue": name}, Queue.Purge(queue=name))
 
@@ -208,16 +210,8 @@ class Doings:
         for nth in range(count):
             number = self._next_body()
             body = body_of(number, size)
-            sent = Sent(
-                number,
-                key,
-                len(body),
-                bool(persistent == 1 or (persistent == 2 and nth % 2)),
-                priority,
-                expiration if expires else None,
-                delay if name == LATE else 0,
-            )
-            options = {"exchange": name, "sent": sent, "mandatory": bool(mandatory)}
+            is_persistent = bool(persistent == 1 or (persistent == 2 and nth % 2))
+            delay_ms = delay if name == LATE else 0
             wire = message(
                 body,
                 key,
@@ -225,11 +219,22 @@ class Doings:
                 mandatory=bool(mandatory),
                 channel=channel,
                 payload_max=FRAME_MAX - 8,
-                delivery_mode=2 if sent.persistent else 1,
+                delivery_mode=2 if is_persistent else 1,
                 priority=priority or None,
                 expiration=str(expiration) if expires else None,
-                headers={"x-delay": sent.delay_ms} if sent.delay_ms else None,
+                headers={"x-delay": delay_ms} if delay_ms else None,
             )
+            sent = Sent(
+                number,
+                key,
+                len(body),
+                is_persistent,
+                priority,
+                ttl_ms=expiration if expires else None,
+                content_bytes=len(wire) - OVERHEAD_BYTES - int.from_bytes(wire[3:7]),
+                delay_ms=delay_ms,
+            )
+            options = {"exchange": name, "sent": sent, "mandatory": bool(mandatory)}
             self._send(client, channel, int(more or nth < count - 1), "publish", options, wire)
 
     def commit(self, client: int, channel: int, commit: int, more: int) -> None:
@@ -278,8 +283,9 @@ class Doings:
         name = self._queue_name(client, queue)
         known = self._stage.model.queues.get(name)
         is_in_order = known is None or known.in_order
-        pages_out = traits_of(name).quorum and self._stage.model.pages_out
-        if self._would_meet(name) or not is_in_order or pages_out:
+        traits = traits_of(name)
+        pages_out = traits.quorum and self._stage.model.pages_out
+        if traits.stream or self._would_meet(name) or not is_in_order or pages_out:
             return
         options = {"queue": name, "no_ack": bool(no_ack)}
         self._send(client, channel, more, "get", options, Basic.Get(**options))
@@ -290,7 +296,9 @@ class Doings:
         if not blind:
             self._need_queue(client, channel, queue)
         name, tag = self._queue_name(client, queue), f"c{self._next_tag()}"
-        if traits_of(name).refuses or self._would_meet(name, "get", "purge", "delete_queue"):
+        if traits_of(name).stream or traits_of(name).refuses:
+            return
+        if self._would_meet(name, "get", "purge", "delete_queue"):
             return
         if traits_of(name).quorum and not self._has_limits_of_consumers_only(client, channel):
             return
@@ -300,6 +308,32 @@ class Doings:
         options = {"queue": name, "tag": tag, "no_ack": bool(no_ack)}
         consume = Basic.Consume(queue=name, consumer_tag=tag, no_ack=bool(no_ack))
         self._send(client, channel, more, "consume", options, consume)
+
+    def read(
+        self,
+        client: int,
+        channel: int,
+        queue: int,
+        offset: int,
+        prefetch: int,
+        blind: int,
+        more: int,
+    ) -> None:
+        """Consume from a stream; `offset` 100 and more stand for words."""
+        name, tag = self._queue_name(client, queue), f"c{self._next_tag()}"
+        if not traits_of(name).stream:
+            return
+        if not blind:
+            self._need_queue(client, channel, queue)
+        if not self._has_limits_of_consumers_only(client, channel):
+            return
+        if prefetch >= 0:
+            self.qos(client, channel, count=prefetch, all_of_it=0, more=1)
+        asked = offset if offset < 100 else (None, "first", "last", "next", "1s")[offset - 100]
+        options = {"queue": name, "tag": tag, "offset": asked}
+        arguments: dict[str, Any] = {} if asked is None else {"x-stream-offset": asked}
+        consume = Basic.Consume(queue=name, consumer_tag=tag, arguments=arguments)
+        self._send(client, channel, more, "read", options, consume)
 
     def cancel(self, client: int, channel: int, pick: int, more: int) -> None:
         if (found := self._with("consumers", client, channel)) is None:

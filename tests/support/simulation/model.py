@@ -9,7 +9,7 @@ from itertools import count
 
 from fake_client import Received
 
-from . import expiry, limits, quorum
+from . import expiry, limits, quorum, streams
 from .dead_letters import Burial, Reason, letter_of, may_enter
 from .queues import EXCHANGES, REJECT_PUBLISH_DLX, Traits
 from .things import (
@@ -54,6 +54,7 @@ class Model:
         self.arrivals: list[tuple[MClient, Received]] = []
         """What consumers have been sent in this step and what is not taken account of yet."""
         self.queue_number: Callable[[str], int] = lambda name: 0
+        self.first_offset: Callable[[MQueue], int] = lambda stream: 0
 
     # --- topology -----------------------------------------------------------------------------
 
@@ -173,6 +174,8 @@ class Model:
             published_by=commit,
         )
         queue.in_order = queue.in_order or not queue.ready
+        if queue.traits.stream:
+            streams.put(queue, entry)
         insort(queue.ready, entry)
         if queue.keeps(sent):
             queue.stored.append(entry)
@@ -187,6 +190,11 @@ class Model:
         on_disk = False
         for delivery in deliveries:
             entry, queue = delivery.entry, delivery.queue
+            if delivery.consumer is not None:
+                delivery.consumer.unsettled -= 1
+                delivery.consumer.channel.consumed -= 1
+            if queue.traits.stream:
+                continue
             returns = outcome in (Outcome.REQUEUED, Outcome.ABANDONED)
             if returns and not queue.deleted:
                 self._return(queue, entry, asked=outcome is Outcome.REQUEUED)
@@ -197,9 +205,6 @@ class Model:
                     on_disk = True
                     if commit is not None:
                         commit.settled.append((queue, entry))
-            if delivery.consumer is not None:
-                delivery.consumer.unsettled -= 1
-                delivery.consumer.channel.consumed -= 1
         return on_disk
 
     def _return(self, queue: MQueue, entry: Entry, *, asked: bool) -> None:
@@ -276,16 +281,22 @@ class Model:
 
     def deliver_early(self, queue: MQueue) -> None:
         """Somebody looks into a queue in the middle of a turn: those that wait had their turn."""
+        if queue.traits.stream:
+            while any(consumer.is_due() for consumer in queue.consumers):
+                consumer, got = self._recipient(queue, None)
+                entry = streams.pass_one(consumer, got, self.first_offset(queue))
+                self.deliver(consumer.channel, consumer, entry)
+            return
         while any(consumer.has_credit() for consumer in queue.consumers):
             entry = self.offer(queue)
             if entry is None:
                 return
             queue.ready.remove(entry)
-            channel, consumer = self._recipient(queue, entry)
-            self.deliver(channel, consumer, entry)
+            consumer, _ = self._recipient(queue, entry)
+            self.deliver(consumer.channel, consumer, entry)
 
-    def _recipient(self, queue: MQueue, entry: Entry) -> tuple[MChannel, MConsumer]:
-        """Who has been sent a message; this has been taken account of then."""
+    def _recipient(self, queue: MQueue, entry: Entry | None) -> tuple[MConsumer, Received]:
+        """Who has been sent a message, None for any one; this has been taken account of then."""
         for place, (client, got) in enumerate(self.arrivals):
             channel = client.channels.get(got.channel)
             consumer = channel and channel.consumers.get(got.call.consumer_tag)
@@ -293,12 +304,13 @@ class Model:
                 consumer
                 and consumer.queue is queue
                 and consumer.has_credit()
-                and (name_of(got), got.call.redelivered) == (entry.name, entry.redelivered)
+                and (entry is None or _is_of(got, entry))
                 and got.call.delivery_tag == consumer.channel.last_tag + 1
             ):
                 del self.arrivals[place]
-                return consumer.channel, consumer
-        raise Violation(f"overtaken: {entry.name} of {queue.name} waits for a consumer")
+                return consumer, got
+        name = "what is next" if entry is None else entry.name
+        raise Violation(f"overtaken: {name} of {queue.name} waits for a consumer")
 
     # --- channels and connections -------------------------------------------------------------
 
@@ -333,3 +345,7 @@ class Model:
             channel.unsettled.update(deliveries)
         channel.unsettled = dict(sorted(channel.unsettled.items()))
         channel.tx_settled.clear()
+
+
+def _is_of(got: Received, entry: Entry) -> bool:
+    return (name_of(got), got.call.redelivered) == (entry.name, entry.redelivered)

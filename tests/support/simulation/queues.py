@@ -32,6 +32,9 @@ class Traits:
     delivery_limit: int | None = None
     keeps_all: bool = False
     """Transient messages as well."""
+    stream: bool = False
+    retained_bytes: int | None = None
+    segment_bytes: int = 0
 
     @property
     def refuses(self) -> bool:
@@ -46,6 +49,10 @@ class Traits:
         return timed or limited or self.quorum or self.max_priority > 0
 
     @property
+    def _type(self) -> str | None:
+        return "quorum" if self.quorum else "stream" if self.stream else None
+
+    @property
     def arguments(self) -> dict[str, Any]:
         """Those of queue.declare."""
         overflow = self.overflow if self.refuses else None
@@ -54,9 +61,10 @@ class Traits:
             "x-message-ttl": self.ttl_ms,
             "x-expires": self.expires_ms,
             "x-max-length": self.max_length,
-            "x-max-length-bytes": self.max_bytes,
+            "x-max-length-bytes": self.max_bytes or self.retained_bytes,
+            "x-stream-max-segment-size-bytes": self.segment_bytes or None,
             "x-overflow": overflow,
-            "x-queue-type": "quorum" if self.quorum else None,
+            "x-queue-type": self._type,
             "x-delivery-limit": self.delivery_limit,
             "x-dead-letter-exchange": self.dead_letter_exchange,
             "x-dead-letter-routing-key": self.dead_letter_key,
@@ -92,6 +100,8 @@ QUEUES: dict[str, Traits] = {
     "b0": Traits(max_bytes=700, **_to_queue("e0")),
     "q0": Traits(quorum=True, keeps_all=True, delivery_limit=1, **_to_queue("b0")),
     "q1": Traits(quorum=True, keeps_all=True),
+    "w0": Traits(stream=True, keeps_all=True, segment_bytes=300),
+    "w1": Traits(stream=True, keeps_all=True, retained_bytes=2000, segment_bytes=300),
     "z0": Traits(expires_ms=200),
     "l0": Traits(),
 }

@@ -7,6 +7,7 @@ may be; of what was in no batch, nothing can be.
 from bisect import insort
 from dataclasses import replace
 
+from . import streams
 from .dead_letters import Burial
 from .model import Model
 from .queues import EXCHANGES
@@ -183,6 +184,8 @@ def check_restart(model: Model, world: World) -> Aftermath:
     }
     if contents != wanted:
         raise Violation(f"restart: queues have {contents}, not {wanted}")
+    if leftovers := world.leftovers():
+        raise Violation(f"restart: streams have kept {leftovers}")
     facts = {key for key, history in model.facts.items() if history[-1][1]}
     if _there(world) != facts:
         raise Violation(f"restart: there are {_there(world)}, not {facts}")
@@ -210,12 +213,15 @@ def start_over(model: Model, world: World, after: Aftermath, *, redelivered: boo
             forgotten = sum(map(after.disk.lacks, old.returned_in))
             entry = replace(
                 old, place=place, published_in=0, settled_in=None, published_by=None,
-                settled_by=None, redelivered=redelivered or old.redelivered,
+                settled_by=None, redelivered=(
+                    not queue.traits.stream and (redelivered or old.redelivered)
+                ),
                 stands=place, returns=returns, returned_in=[0] * returns,
                 doubtful_returns=len(old.returned_in) - returns - forgotten,
             )  # fmt: skip
             queue.stored.append(entry)
             insort(queue.ready, entry)
+        streams.begin_again(queue)
     for key in sorted(_there(world)):
         fresh.facts[key] = [(0, True)]
         if key[0] == "exchange":

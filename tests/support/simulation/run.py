@@ -11,7 +11,7 @@ from .compare import Comparison
 from .conversation import Conversation
 from .doings import Doings
 from .model import Model
-from .queues import POLICIES
+from .queues import POLICIES, QUEUES
 from .recovery import check_crash, check_restart, start_over
 from .stage import Stage
 from .things import Violation
@@ -193,6 +193,14 @@ class Run:
             raise Violation(f"no end: {self._unfinished()} for ever")
         self.world.check_counted_bytes()
         self._restart_after_crash(Random(1), power=1, again_inside=0)
+        self._read_streams()
+
+    def _read_streams(self) -> None:
+        """Read all that is in streams, from the first message to the last."""
+        for at, (name, traits) in enumerate(QUEUES.items()):
+            if traits.stream and name in self._stage.model.queues:
+                self._doings.read(0, 1, at, offset=0, prefetch=60000, blind=1, more=0)
+        self._conversation.send_what_may_be_sent()
 
     def _unfinished(self) -> str:
         for it in self._stage.clients.values():

@@ -7,7 +7,7 @@ from typing import Any
 from fake_client import FakeClient, encoded
 
 from .model import Model
-from .things import Expected, MClient
+from .things import Expected, MClient, MQueue
 from .world import World
 
 
@@ -61,7 +61,15 @@ class Stage:
         """From now on this is the model."""
         self.model = model
         model.queue_number = self._queue_number
+        model.first_offset = self._first_offset
 
     def _queue_number(self, name: str) -> int:
         """The number that the broker has given a queue; 0 if that is gone already."""
         return self.world.queues[name].number if name in self.world.queues else 0
+
+    def _first_offset(self, stream: MQueue) -> int:
+        """Where a stream begins in the broker; past everything if it is gone already."""
+        found = self.world.queues.get(stream.name)
+        if found is None or found.number != stream.number:
+            return 1 << 62
+        return found.begins_at[0]

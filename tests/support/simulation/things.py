@@ -40,6 +40,8 @@ class Sent:
     priority: int
     ttl_ms: int | None = None
     """How long it may wait by its own `expiration`."""
+    content_bytes: int = 0
+    """What it takes on the wire, beside the method."""
     delay_ms: int = 0
     deaths: tuple[Death, ...] = ()
     """The latest first."""
@@ -68,6 +70,8 @@ class Entry:
     came_ms: int = 0
     stands: int = 0
     """Where it stands."""
+    offset: int = 0
+    """In a stream."""
     returns: int = 0
     doubtful_returns: int = 0
     """Of those before a crash, how many may have been forgotten or not."""
@@ -103,6 +107,8 @@ class MQueue:
     consumers: "list[MConsumer]" = field(default_factory=list)
     in_order: bool = True
     """Whether it is known in which order the messages stand."""
+    next_offset: int = 0
+    """Of a stream, all messages of which are `ready` as long as it has them."""
 
     @property
     def deleted(self) -> bool:
@@ -134,6 +140,14 @@ class MConsumer:
     no_ack: bool
     prefetch: int
     unsettled: int = 0
+    position: int = 0
+    """The offset that it gets next of a stream."""
+
+    def is_due(self) -> bool:
+        """Whether its queue has a message for it, which it can take."""
+        stream = self.queue.traits.stream
+        more = self.position < self.queue.next_offset if stream else bool(self.queue.ready)
+        return more and self.has_credit()
 
     def has_credit(self) -> bool:
         if self.no_ack:
