@@ -249,7 +249,8 @@ def _restore_policies(vhosts: "dict[str, VirtualHost]", defined: _Defined) -> No
             )
             vhosts[vhost].policies.restore(policy, operator=kind == _OPERATOR_POLICY)
     for each in vhosts.values():
-        each.apply_policies()
+        for exchange in each.exchanges.values():
+            each.follow_policies(exchange)
 
 
 def _restore_stream(

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import msgspec
@@ -35,7 +35,7 @@ from .json_arguments import InvalidTable, table_from_json
 from .log import fields
 from .passwords import InvalidHash, PasswordHash, checked_hash
 from .permissions import Patterns, TopicPatterns
-from .policy_checks import InvalidPolicy
+from .policy_checks import InvalidPolicy, checked_policy
 
 if TYPE_CHECKING:
     from .broker import Broker
@@ -137,10 +137,21 @@ class _Import:
         Raises InvalidDefinitions.
         """
         for kind in _ORDER:
-            take = getattr(self, kind)
-            for place, entry in enumerate(getattr(document, kind)):
-                with _told(kind, place, entry):
-                    take(entry)
+            with self._policies_together(kind, document):
+                take = getattr(self, kind)
+                for place, entry in enumerate(getattr(document, kind)):
+                    with _told(kind, place, entry):
+                        take(entry)
+
+    @contextmanager
+    def _policies_together(self, kind: str, document: DefinitionsFile) -> Generator[None]:
+        """While entries that may be policies are taken, have what they do put off."""
+        with ExitStack() as stack:
+            if kind in ("policies", "parameters"):
+                for name in {entry.vhost for entry in getattr(document, kind)}:
+                    if name in self._broker.vhosts:
+                        stack.enter_context(self._broker.vhosts[name].policies.together())
+            yield
 
     def _note(self, level: int, what: str, **about: str) -> None:
         if not self._rehearsing:
@@ -198,15 +209,18 @@ class _Import:
         self._vhosts.set_global_parameter(entry.name, entry.value)
 
     def policies(self, entry: PolicyEntry, *, operator: bool = False) -> None:
-        self._vhosts.set_policy(
-            entry.vhost,
+        vhost = self._vhosts.vhost(entry.vhost)
+        policy = checked_policy(
             entry.name,
             entry.pattern,
             _object(entry.definition),
             priority=entry.priority,
             applies_to=entry.apply_to,
             operator=operator,
+            rules=vhost.rules,
         )
+        if not self._rehearsing:  # what it does to queues takes time, and cannot fail
+            vhost.policies.set(policy, operator=operator)
 
     def parameters(self, entry: ParameterEntry) -> None:
         if entry.component == OPERATOR_POLICY:

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
 
 def likeness(broker: Broker, vhosts: Collection[str]) -> Broker:
-    """A broker with the same users and vhosts, and in those of `vhosts` the same policies,
-    exchanges and queues, which are empty. What is done to it leaves no trace.
+    """A broker with the same users and vhosts, and in those of `vhosts` the same exchanges and
+    queues, which are empty; policies are left out, nothing that may fail depends on them. What is
+    done to it leaves no trace.
     """
     copy = Broker(
         broker.configuration,
@@ -30,9 +31,6 @@ def likeness(broker: Broker, vhosts: Collection[str]) -> Broker:
 
 def _copy(vhost: "VirtualHost", copy: "VirtualHost") -> None:
     copy.settings = deepcopy(vhost.settings)
-    for operator in (False, True):
-        for policy in vhost.policies.all(operator=operator):
-            copy.policies.restore(policy, operator=operator)
     for exchange in vhost.exchanges.values():
         if exchange.name not in ("", *PREDECLARED):
             copy.restore_exchange(

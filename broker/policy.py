@@ -111,26 +111,31 @@ class Policy:
 
     def matches(self, kind: str, name: str, rules: Rules = DEFAULT_RULES) -> bool:
         """Whether it is for a thing of that name: `kind` is `EXCHANGE` or a type of queue."""
+        return self.is_for(kind, rules) and self.matches_name(name)
+
+    def is_for(self, kind: str, rules: Rules = DEFAULT_RULES) -> bool:
+        """Whether it is for things of a kind, if their names match."""
         foreign = _CANNOT_HAVE[kind]
         if kind == CLASSIC and rules.classic_leader_locator:
             foreign = foreign - {"queue-leader-locator"}
-        return (
-            kind in APPLIES_TO[self.applies_to]
-            and foreign.isdisjoint(self.definition)
-            and self._compiled.matches(name)
-        )
+        return kind in APPLIES_TO[self.applies_to] and foreign.isdisjoint(self.definition)
+
+    def matches_name(self, name: str) -> bool:
+        """Whether it is for that name, if for the kind of the thing."""
+        return self._compiled.matches(name)
 
 
-def best_match(
-    policies: Iterable[Policy], kind: str, name: str, rules: Rules = DEFAULT_RULES
-) -> Policy | None:
-    """The policy that counts: of those that match the one with the highest priority.
+def best_first(
+    policies: Iterable[Policy], kind: str, rules: Rules = DEFAULT_RULES
+) -> tuple[Policy, ...]:
+    """The policies that are for a kind, in order: the first whose name matches is the one that
+    counts, which is that with the highest priority.
 
     Of several with the same priority it is the first in the order of their names; in RabbitMQ it
     may be any.
     """
-    matching = [policy for policy in policies if policy.matches(kind, name, rules)]
-    return min(matching, key=lambda policy: (-policy.priority, policy.name), default=None)
+    candidates = (policy for policy in policies if policy.is_for(kind, rules))
+    return tuple(sorted(candidates, key=lambda policy: (-policy.priority, policy.name)))
 
 
 def merged(policy: Policy | None, operator_policy: Policy | None) -> Definition:

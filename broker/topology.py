@@ -63,6 +63,7 @@ class Topology:
         definitions: "Definitions",
         store: Store | None,
         *,
+        policies: Policies,
         random_below: Callable[[int], int],
         rules: Rules,
     ):
@@ -75,7 +76,7 @@ class Topology:
         self._definitions = definitions
         self._store = store
         self._random_below = random_below
-        self.policies = Policies(name, definitions, self.apply_policies, rules)
+        self.policies = policies
         self.queues: dict[str, Queue] = {}
         self.reply_queues: dict[str, Queue] = {}
         """Queues that only direct replies reach; they are neither listed nor bound."""
@@ -87,11 +88,9 @@ class Topology:
                 name, exchange, durable=True, internal=internal
             )
 
-    def apply_policies(self) -> None:
-        """Have all exchanges do what policies set for them now."""
-        for exchange in self.exchanges.values():
-            exchange.follow(self.policies.matching(EXCHANGE, exchange.name).definition)
-        self.epoch += 1
+    def follow_policies(self, thing: Exchange) -> None:
+        """Have an exchange do what policies set for it now. `epoch` must move afterwards."""
+        thing.follow(self.policies.matching(EXCHANGE, thing.name).definition)
 
     # --- exchanges ----------------------------------------------------------------------------
 
@@ -177,7 +176,7 @@ class Topology:
             exchange.keep(KeptValues(number, journal, self._intake.later))
         if isinstance(exchange, DelayedExchange):
             self._add_delay_line(exchange, number or self._definitions.next_queue_number())
-        exchange.follow(self.policies.matching(EXCHANGE, name).definition)
+        self.follow_policies(exchange)
         self.epoch += 1
         return exchange
 

@@ -5,7 +5,7 @@ embedding code later. Operations check everything that does not depend on who as
 errors with RabbitMQ's texts.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..amqp.errors import (
@@ -16,10 +16,14 @@ from ..amqp.errors import (
 )
 from ..amqp.fields import Table
 from .equivalence import check_equivalent_queue
+from .exchange import Exchange
 from .exchange_declaration import PREDECLARED
 from .firehose import TRACE_EXCHANGE, Firehose
 from .intake import Intake
 from .line import Store
+from .policies import Policies
+from .policy import Policy
+from .policy_change import PolicyChange
 from .queue import Queue
 from .queue_declaration import check_new_queue, queue_class, with_default_type
 from .queue_features import add_features, trace, update_settings
@@ -52,7 +56,14 @@ class VirtualHost(Topology):
         rules: Rules = DEFAULT_RULES,
     ):
         super().__init__(
-            name, mark_dirty, intake, definitions, store, random_below=random_below, rules=rules
+            name,
+            mark_dirty,
+            intake,
+            definitions,
+            store,
+            policies=Policies(name, definitions, self._apply_policies, rules),
+            random_below=random_below,
+            rules=rules,
         )
         self.ack_timeouts = ack_timeouts
         self.firehose: Firehose | None = None
@@ -72,11 +83,22 @@ class VirtualHost(Topology):
     def _routes_changed(self) -> None:
         self.epoch += 1
 
-    def apply_policies(self) -> None:
-        """Have all exchanges and queues do what policies set for them now."""
-        super().apply_policies()
-        for queue in self.queues.values():
-            update_settings(queue, self, self._intake)
+    def _apply_policies(self, changed: Collection[Policy]) -> None:
+        """Have exchanges and queues do what policies set for them now: at once, or if there are
+        very many, in the turns to come.
+        """
+        change = PolicyChange(self, changed)
+        if change.dispatch():
+            self._mark_dirty(change)
+
+    def follow_policies(self, thing: Queue | Exchange) -> None:
+        """Have a queue or an exchange do what policies set for it now. `epoch` must move
+        afterwards.
+        """
+        if isinstance(thing, Queue):
+            update_settings(thing, self, self._intake)
+        else:
+            super().follow_policies(thing)
 
     @property
     def tracing(self) -> bool:
