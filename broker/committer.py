@@ -75,6 +75,11 @@ class Committer:
         """Whether there is something to write that is not being written yet."""
         return self._journal.has_work
 
+    def reclaim(self) -> None:
+        """Let the journal keep up with what is appended to it, if it has become too long."""
+        if self._journal.is_too_long:
+            self._journal.reclaim()
+
     def commit(self, *, in_place: bool = False) -> None:
         """Have all that was appended written, unless a batch is on its way: then that comes
         next.

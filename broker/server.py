@@ -280,6 +280,7 @@ class Server:
         If nothing but what it is about has come in since the last time, the loop may wait.
         """
         broker = self.broker
+        committer.reclaim()
         if broker.awaits_disk or committer.unwritten_bytes > LAZY_MAX_BYTES:
             published_bytes = broker.memory.published_bytes - self._published_bytes
             self._published_bytes += published_bytes

@@ -314,12 +314,29 @@ class Journal(Log):
 
     # Rewriting
 
+    @property
+    def is_too_long(self) -> bool:
+        """Is the log so much longer than what lives in it that `reclaim` should be called after
+        each bit that was appended, and not only by `take_batch`?
+        """
+        return self._rewriter.presses or self.pages.rewriter.presses
+
+    def reclaim(self) -> None:
+        """Rewrite in proportion to what was appended since the last time."""
+        if self._rewriter.presses:
+            self._rewriter.keep_up()
+        if self.pages.rewriter.presses:
+            self.pages.rewriter.keep_up()
+
     def append_moved(self, message: StoredMessage, owners: Owners) -> None:
+        deliveries, noted = self._state.deliveries, self._state.notes
+        told = [owner for owner in owners.numbers if owner in deliveries or owner in noted]
+        if not told:
+            super().append_moved(message, owners)
+            return
         message_id = message.message_id
-        deliveries = self._state.deliveries
-        counts = {owner: deliveries.get(owner, {}).get(message_id, 0) for owner in owners.numbers}
-        noted = self._state.notes
-        notes = {owner: noted.get(owner, {}).get(message_id) for owner in owners.numbers}
+        counts = {owner: deliveries.get(owner, {}).get(message_id, 0) for owner in told}
+        notes = {owner: noted.get(owner, {}).get(message_id) for owner in told}
         # What is said of it stands behind the message, in no earlier segment, lest it go before it;
         # and a crash may not part them, for what was said first goes with the old segment.
         self.begin_group()

@@ -140,6 +140,11 @@ class Log:
         return next(iter(self.segments.values()))
 
     @property
+    def newest(self) -> Segment:
+        """The one that is appended to."""
+        return self._head
+
+    @property
     def size(self) -> int:
         """Bytes on disk once everything is written."""
         return self.position - self.oldest.base if self.segments else 0

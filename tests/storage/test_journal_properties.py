@@ -251,6 +251,11 @@ class JournalMachine(RuleBasedStateMachine):
 
     # What its edge does
 
+    @rule()
+    def reclaim(self) -> None:
+        if self.journal.is_too_long:
+            self.journal.reclaim()
+
     @precondition(lambda self: self.batch is None)
     @rule()
     def take(self) -> None:

@@ -82,6 +82,29 @@ def test_a_large_old_backlog_is_rewritten_at_most_once_per_its_own_size() -> Non
     assert len(journal.read_many(backlog)) == 1000
 
 
+@pytest.mark.parametrize("batch_messages", [50, 1000, 3000])
+def test_the_log_stays_short_however_much_passes_by_an_old_backlog(batch_messages: int) -> None:
+    journal, _ = open_journal(MemoryDisk(), SMALL)
+    backlog = [journal.append_message((2,), bytes(1000)) for _ in range(3000)]
+    sync(journal)
+    longest_bytes = 0
+    for _ in range(40_000 // batch_messages):
+        ids: list[int] = []
+        for _ in range(batch_messages // 10):
+            ids += [journal.append_message((1,), bytes(1000)) for _ in range(10)]
+            if journal.is_too_long:
+                before = journal.position
+                journal.reclaim()
+                assert journal.position - before < 300_000
+        sync(journal)
+        journal.settle_many(1, ids)
+        longest_bytes = max(longest_bytes, journal.size)
+    assert longest_bytes < 3.75 * 1000 * (3000 + batch_messages)
+    settle_down(journal)
+    assert journal.size < 2 * 3_100_000 + 4 * SMALL.segment_bytes
+    assert len(journal.read_many(backlog)) == 3000
+
+
 def test_a_batch_rewrites_only_a_bounded_bit() -> None:
     disk = MemoryDisk()
     journal, _ = open_journal(disk, SMALL)

@@ -171,6 +171,8 @@ class World(FakeServer):
 
     def commit(self) -> None:
         """Take a batch, unless one is on its way."""
+        if self.journal.is_too_long:
+            self.journal.reclaim()
         if self.flight is None and self.journal.has_work:
             self.flight = self.journal.take_batch()
             if self.flight is not None:
