@@ -158,12 +158,14 @@ class TopologyAdministration(AdministrationPart):
         )
 
     def _unacknowledged(self) -> Counter[Queue]:
-        """How many deliveries of each queue wait for their acknowledgement."""
+        """How many deliveries of each queue wait for their acknowledgement, or for a tx.commit with
+        it.
+        """
         return Counter(
             queue
             for connection in self._broker.connections
             for channel in connection.channels.values()
-            for _, queue, _ in channel.unsettled.deliveries.values()
+            for _, queue, _ in channel.outstanding()
         )
 
     # --- bindings -----------------------------------------------------------------------------

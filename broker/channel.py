@@ -1,5 +1,6 @@
 """A channel: one client's independent line of work on a connection."""
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from ..amqp.basic import BASIC_ACK, SETTLE, SETTLE_BYTES, SETTLE_PAYLOAD_BYTES
@@ -13,6 +14,8 @@ from .queue import Queue
 from .unsettled import Delivery, Outcome, Unsettled
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .connection import Connection
 
 
@@ -60,6 +63,12 @@ class Channel:
         return self.last_declared_queue
 
     # --- settling -----------------------------------------------------------------------------
+
+    def outstanding(self) -> "Iterator[Delivery]":
+        """All deliveries that it is not done with, those settled in a transaction included."""
+        transaction = self.publisher.transaction
+        settled = () if transaction is None else transaction.settled
+        return chain(self.unsettled.deliveries.values(), settled)
 
     def receive_acks(self, data: bytes, at: int) -> int:
         """Take the run of single basic.ack frames of this channel that stands at `at`.

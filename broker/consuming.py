@@ -194,7 +194,7 @@ def _settle(channel: Channel, tag: int, multiple: bool, outcome: Outcome) -> Non
     if transaction is None:
         channel.settle(list(deliveries.values()), outcome)
     else:
-        transaction.settle(deliveries, outcome)
+        transaction.settled.add(deliveries, outcome)
 
 
 def basic_recover(channel: Channel, call: BasicRecover) -> None:

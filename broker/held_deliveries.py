@@ -63,14 +63,20 @@ class HeldDeliveries:
         deliveries = self._deliveries
         for tag in islice(dropwhile(self._shed_to.__ge__, deliveries), SHED_AT_ONCE):
             self._shed_to = max(self._shed_to, tag)
-            message, queue, consumer = deliveries[tag]
-            if not message.is_whole:
-                continue
-            if queue.deleted:  # nobody will ask for it
-                shell = message.shell(message.stored)
-            elif queue.store is not None:
-                shell = queue.shed(message)
-            else:
-                continue
-            deliveries[tag] = (shell, queue, consumer)
-            self._bytes = max(self._bytes + shell.memory_bytes - message.memory_bytes, 0)
+            message = deliveries[tag][0]
+            if message.is_whole:
+                deliveries[tag] = shed(deliveries[tag])
+                less = message.memory_bytes - deliveries[tag][0].memory_bytes
+                self._bytes = max(self._bytes - less, 0)
+
+
+def shed(delivery: "Delivery") -> "Delivery":
+    """A delivery without its content, if that is on disk or can be put there."""
+    message, queue, consumer = delivery
+    if not message.is_whole:
+        return delivery
+    if queue.deleted:  # nobody will ask for it
+        return message.shell(message.stored), queue, consumer
+    if queue.store is None:
+        return delivery
+    return queue.shed(message), queue, consumer

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from .alarms import Alarm
 from .held_deliveries import HeldDeliveries
 from .queue import Queue
+from .uncommitted import Uncommitted
 
 if TYPE_CHECKING:
     from .broker import Broker
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _PAGED_OUT_TO = 0.7
 _ALARM_AT = 4 / 3
 _TRANSACTIONS_MIN_BYTES = 16 << 20
+_NEEDS_DISK = (Queue, HeldDeliveries, Uncommitted)
 _AT_ONCE = 4
 """How many queues are paged out in one turn."""
 
@@ -81,7 +83,7 @@ class MemoryBudget:
         if broker.journal is not None:
             limit = int(limit * _ALARM_AT)
         else:  # exchanges can forget without a disk
-            holding = [each for each in holding if not isinstance(each, Queue | HeldDeliveries)]
+            holding = [each for each in holding if not isinstance(each, _NEEDS_DISK)]
         if 0 < most < used:
             gone = self._page_out(holding, used)
             used -= gone
@@ -109,6 +111,8 @@ class MemoryBudget:
         for connection in self._broker.connections:
             for channel in connection.channels.values():
                 yield channel.unsettled.held
+                if channel.publisher.transaction is not None:
+                    yield channel.publisher.transaction.settled
 
 
 def _holding(vhost: "VirtualHost") -> "Iterator[Holding]":

@@ -1,34 +1,32 @@
 """tx: publishes and settlements held back until tx.commit, or dropped by tx.rollback."""
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from ..amqp.errors import PreconditionFailed
 from .message import Message
 from .queue import Queue
-from .unsettled import Delivery, Outcome
+from .uncommitted import Uncommitted
+from .unsettled import Delivery
 
 if TYPE_CHECKING:
     from .channel import Channel
     from .memory import MemoryBudget
-
-Settlement: TypeAlias = tuple[dict[int, Delivery], Outcome]
-"""Deliveries by their tags, and what becomes of them."""
 
 
 class Transaction:
     """What one channel has done since tx.select or the last commit or rollback.
 
     What it has published is held in memory; all transactions together may hold as much as `memory`
-    allows.
+    allows. What it has `settled` counts in the memory budget.
     """
 
-    __slots__ = ("_held_bytes", "_memory", "_published", "_settled")
+    __slots__ = ("_held_bytes", "_memory", "_published", "settled")
 
     def __init__(self, memory: "MemoryBudget") -> None:
         self._memory = memory
         self._held_bytes = 0
         self._published: list[tuple[Message, tuple[Queue, ...], bool]] = []
-        self._settled: list[Settlement] = []
+        self.settled = Uncommitted()
 
     def publish(self, message: Message, queues: tuple[Queue, ...], mandatory: bool) -> None:
         """Hold a routed message back. Raises PreconditionFailed if too much is held already."""
@@ -41,17 +39,13 @@ class Transaction:
         self._held_bytes += held_bytes
         self._published.append((message, queues, mandatory))
 
-    def settle(self, deliveries: dict[int, Delivery], outcome: Outcome) -> None:
-        """Hold an ack, nack or reject back."""
-        self._settled.append((deliveries, outcome))
-
     def commit(self, channel: "Channel") -> bool:
         """Carry everything out: first the publishes, then the settlements; on disk all or
         nothing. False if a queue refused a message.
         """
         complete = True
         published, self._published = self._published, []
-        settled, self._settled = self._settled, []
+        settled = self.settled.take()
         self._let_go()
         broker = channel.connection.broker
         with broker.definitions.together():
@@ -68,9 +62,11 @@ class Transaction:
         """Forget the publishes; what was settled is outstanding again, not redelivered."""
         self._published.clear()
         self._let_go()
-        settled, self._settled = self._settled, []
-        for deliveries, _ in settled:
-            channel.unsettled.put_back(deliveries)
+        settled: dict[int, Delivery] = {}
+        for deliveries, _ in self.settled.take():
+            settled |= deliveries
+        if settled:
+            channel.unsettled.put_back(settled)
 
     def _let_go(self) -> None:
         self._memory.transaction_bytes -= self._held_bytes

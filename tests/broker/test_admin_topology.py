@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from pamqp.commands import Basic
+from pamqp.commands import Basic, Tx
 
 from durable_server import DurableServer
 from fake_client import FakeServer
@@ -118,6 +118,24 @@ def test_purging_leaves_what_is_not_acknowledged(
     assert administration.purge_queue("/", "q") == 2
     client.send(Basic.Nack(tag))
     assert client.ready_in("q") == 1
+
+
+@pytest.mark.parametrize(("end", "left"), [(Tx.Commit, 0), (Tx.Rollback, 3)])
+def test_what_a_transaction_has_settled_is_unacknowledged_until_it_is_committed(
+    server: FakeServer,
+    administration: Administration,
+    end: type[Tx.Commit | Tx.Rollback],
+    left: int,
+) -> None:
+    client = server.connect()
+    client.declare("q")
+    for _ in range(3):
+        client.publish(b"m", "q")
+    client.consume("q")
+    client.send(Tx.Select(), Basic.Ack(1), Basic.Nack(3), Basic.Reject(2, requeue=False))
+    assert administration.queue_statistics("/")[0].messages_unacknowledged == 3
+    client.send(Basic.Cancel("c"), end())
+    assert administration.queue_statistics("/")[0].messages_unacknowledged == left
 
 
 def test_statistics_tell_how_queues_stand(

@@ -63,7 +63,7 @@ def held_bytes(server: FakeServer) -> int:
         len(each.content) + OVERHEAD_BYTES + DELIVERY_BYTES
         for connection in server.broker.connections
         for channel in connection.channels.values()
-        for each, _, _ in channel.unsettled.deliveries.values()
+        for each, _, _ in channel.outstanding()
     )
 
 
@@ -186,6 +186,47 @@ def test_messages_got_with_basic_get_count_with_their_sizes(
     for _ in range(100):
         client.get()
     assert counted_bytes(client) == held_bytes(server) > 100 * SIZE
+
+
+def test_what_a_transaction_has_settled_counts_until_it_ends(
+    server: DurableServer, client: FakeClient
+) -> None:
+    server.broker.memory.budget_bytes = 0
+    fill(client)
+    for _ in range(100):
+        client.get()
+    client.send(Tx.Select(), Basic.Ack(50, multiple=True), Basic.Nack(60, multiple=True))
+    transaction = client.connection.channels[1].publisher.transaction
+    assert transaction is not None
+    settled = transaction.settled
+    everything = held_bytes(server)
+    assert settled.memory_bytes == pytest.approx(everything * 0.6, rel=0.01)
+    assert counted_bytes(client) + settled.memory_bytes == pytest.approx(everything, rel=0.01)
+    client.send(Tx.Rollback())
+    assert settled.memory_bytes == 0
+    assert counted_bytes(client) == everything
+    client.send(Basic.Ack(0, multiple=True), Tx.Commit())
+    assert settled.memory_bytes == counted_bytes(client) == 0
+
+
+@pytest.mark.parametrize("end", [Tx.Commit, Tx.Rollback])
+def test_what_a_transaction_has_settled_is_paged_out_and_done_with_or_outstanding_again(
+    server: DurableServer, client: FakeClient, end: type[Tx.Commit | Tx.Rollback]
+) -> None:
+    server.broker.memory.budget_bytes = 0
+    fill(client)
+    consumer = consumer_of_all(client)
+    consumer.request(Basic.Cancel("c"), Basic.CancelOk)
+    consumer.send(Tx.Select(), Basic.Ack(COUNT // 2, multiple=True), Basic.Nack(0, multiple=True))
+    server.broker.memory.budget_bytes = BUDGET_BYTES
+    server.broker.memory.look()
+    settle_down(server)
+    assert SHELLS_BYTES <= held_bytes(server) <= BUDGET_BYTES
+    assert not server.broker.alarms
+    consumer.send(end())
+    consumer.disconnect()
+    first = COUNT // 2 if end is Tx.Commit else 0
+    assert redelivered(client) == list(range(first, COUNT))
 
 
 def test_deliveries_to_a_cancelled_consumer_still_count(
