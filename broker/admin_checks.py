@@ -44,15 +44,20 @@ class AdministrationPart:
 
 def check_name(what: str, name: str) -> None:
     """Refuse what cannot travel as a short string. Raises Invalid."""
-    if not 0 < len(_encoded(what, name)) <= 255:
+    if not 0 < len(_encoded(f"the name of a {what}", name)) <= 255:
         raise Invalid(f"the name of a {what} must have between 1 and 255 bytes")
 
 
-def _encoded(what: str, name: str) -> bytes:
+def check_text(what: str, text: str) -> None:
+    """Refuse a text that could not be written down. Raises Invalid."""
+    _encoded(what, text)
+
+
+def _encoded(what: str, text: str) -> bytes:
     try:
-        return name.encode()
+        return text.encode()
     except UnicodeEncodeError as error:
-        raise Invalid(f"the name of a {what} must be UTF-8") from error
+        raise Invalid(f"{what} must be UTF-8") from error
 
 
 def check_pattern(pattern: str) -> None:
@@ -65,7 +70,19 @@ def check_pattern(pattern: str) -> None:
 
 def checked_limits(limits: Mapping[str, int], known: Iterable[str]) -> dict[str, int]:
     """Limits as they are to be kept. Raises Invalid."""
-    for name in limits:
+    for name, limit in limits.items():
         if name not in known:
             raise Invalid(f"unknown limit {name!r}; expected one of {', '.join(known)}")
+        if type(limit) is not int:
+            raise Invalid(f"{name} must be a whole number, not {limit!r}")
     return dict(limits)
+
+
+def checked_tags(tags: Iterable[str]) -> tuple[str, ...]:
+    """Tags as they are to be kept. Raises Invalid, also for a single text."""
+    if isinstance(tags, str):
+        raise Invalid(f"tags must be a list of texts, not {tags!r}")
+    checked = tuple(tags)
+    for tag in checked:
+        check_name("tag", tag)
+    return checked

@@ -225,7 +225,11 @@ class TopologyAdministration(AdministrationPart):
 
 
 def _checked_key(routing_key: str) -> str:
-    if len(routing_key.encode("utf-8", "surrogateescape")) > 255:
+    try:
+        encoded = routing_key.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise Invalid("a routing key must be UTF-8") from error
+    if len(encoded) > 255:
         raise Invalid("a routing key must have at most 255 bytes")
     return routing_key
 

@@ -9,6 +9,7 @@ from .admin_checks import (
     check_name,
     check_pattern,
     checked_limits,
+    checked_tags,
 )
 from .configuration import GUEST
 from .passwords import SCRYPT, PasswordHash, hashed
@@ -44,10 +45,11 @@ class UserAdministration(AdministrationPart):
         broker = self._broker
         user = broker.users.get(name) or User(name, loopback_only=name == GUEST.name)
         _check_not_configured(user)
+        checked = frozenset(checked_tags(tags))
         if isinstance(password, str):
             password = self.password_hash(name, password)
         user.set_hash(password)
-        user.tags = frozenset(tags)
+        user.tags = checked
         broker.users[name] = user
         self._keep(user)
         return user
@@ -64,7 +66,7 @@ class UserAdministration(AdministrationPart):
         """Set all tags of a user."""
         user = self.user(name)
         _check_not_configured(user)
-        user.tags = frozenset(tags)
+        user.tags = frozenset(checked_tags(tags))
         self._keep(user)
 
     def delete_user(self, name: str) -> None:

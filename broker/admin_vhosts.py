@@ -2,8 +2,17 @@
 
 from collections.abc import Iterable, Mapping
 
-from .admin_checks import AdministrationPart, Invalid, NoSuchThing, check_name, checked_limits
+from .admin_checks import (
+    AdministrationPart,
+    Invalid,
+    NoSuchThing,
+    check_name,
+    check_text,
+    checked_limits,
+    checked_tags,
+)
 from .configuration import DEFAULT_VHOSTS
+from .json_arguments import InvalidJson, json_copy
 from .policy import JsonValue, Policy
 from .policy_checks import checked_policy
 from .vhost import VirtualHost
@@ -33,10 +42,12 @@ class VhostAdministration(AdministrationPart):
         check_name("vhost", name)
         if default_queue_type not in (None, *QUEUE_TYPES):
             raise Invalid(f"unknown queue type {default_queue_type!r}")
+        check_text("the description", description)
+        checked = checked_tags(tags)
         broker = self._broker
         vhost = broker.vhosts.get(name) or broker.new_vhost(name)
         settings = vhost.settings
-        settings.description, settings.tags = description, tuple(tags)
+        settings.description, settings.tags = description, checked
         settings.default_queue_type = default_queue_type
         broker.vhosts[name] = vhost
         broker.definitions.add_vhost(vhost)
@@ -98,6 +109,7 @@ class VhostAdministration(AdministrationPart):
     ) -> Policy:
         """Set a policy, or an operator policy. Raises InvalidPolicy, with RabbitMQ's text."""
         found = self.vhost(vhost)
+        check_name("policy", name)
         policy = checked_policy(
             name,
             pattern,
@@ -127,7 +139,11 @@ class VhostAdministration(AdministrationPart):
         configuration file has one.
         """
         check_name("global parameter", name)
-        self._broker.global_parameters.set(name, value)
+        try:
+            kept = json_copy(value)
+        except InvalidJson as error:
+            raise Invalid(str(error)) from error
+        self._broker.global_parameters.set(name, kept)
 
     def delete_global_parameter(self, name: str) -> None:
         """Delete a global parameter."""

@@ -1,6 +1,10 @@
 """Everything that is defined becomes a document, as RabbitMQ exports it."""
 
-from typing import TYPE_CHECKING
+import logging
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
 
 from .admin_users import UserAdministration
 from .admin_vhosts import VhostAdministration
@@ -21,6 +25,7 @@ from .definitions_file import (
     VhostEntry,
 )
 from .json_arguments import json_from_table
+from .log import fields
 from .passwords import SHA256
 from .queue import Queue
 
@@ -29,12 +34,18 @@ if TYPE_CHECKING:
     from .policy import Policy
     from .vhost import VirtualHost
 
+log = logging.getLogger("leveret.definitions")
+
+_Entry = TypeVar("_Entry", QueueEntry, ExchangeEntry, BindingEntry)
+
 
 def export_definitions(broker: "Broker", *, vhost: str | None = None) -> DefinitionsFile:
     """Everything that is defined and durable, as RabbitMQ exports and imports it; or what is in a
     vhost.
 
-    Passwords go as their hashes; those that RabbitMQ does not know it cannot check.
+    Passwords go as their hashes; those that RabbitMQ does not know it cannot check. What has a name
+    or an argument that is not UTF-8 (clients may choose them) is left out, with a warning: JSON
+    cannot have it.
     """
     document = DefinitionsFile(
         rabbit_version=broker.rules.version,
@@ -105,12 +116,12 @@ def _export_vhost(document: DefinitionsFile, vhost: "VirtualHost") -> None:
         for policy in vhost.policies.all(operator=True)
     ]
     queues = [queue for queue in vhost.queues.values() if queue.durable]
-    document.queues += [
+    document.queues += _in_json(
         QueueEntry(name, queue.name, True, queue.auto_delete, json_from_table(queue.arguments))
         for queue in queues
-    ]
+    )
     exchanges = [each for each in vhost.exchanges.values() if each.durable]
-    document.exchanges += [
+    document.exchanges += _in_json(
         ExchangeEntry(
             name,
             exchange.name,
@@ -121,20 +132,31 @@ def _export_vhost(document: DefinitionsFile, vhost: "VirtualHost") -> None:
         )
         for exchange in exchanges
         if exchange.name and not exchange.name.startswith("amq.")
-    ]
-    for exchange in exchanges:
-        for binding in exchange.bindings.values():
-            if exchange.name and binding.destination.durable:
-                document.bindings.append(
-                    BindingEntry(
-                        name,
-                        exchange.name,
-                        binding.destination.name,
-                        "queue" if isinstance(binding.destination, Queue) else "exchange",
-                        binding.routing_key,
-                        json_from_table(binding.arguments),
-                    )
-                )
+    )
+    document.bindings += _in_json(
+        BindingEntry(
+            name,
+            exchange.name,
+            binding.destination.name,
+            "queue" if isinstance(binding.destination, Queue) else "exchange",
+            binding.routing_key,
+            json_from_table(binding.arguments),
+        )
+        for exchange in exchanges
+        for binding in exchange.bindings.values()
+        if exchange.name and binding.destination.durable
+    )
+
+
+def _in_json(entries: Iterable[_Entry]) -> Iterator[_Entry]:
+    """Those that JSON can have."""
+    for entry in entries:
+        try:
+            msgspec.json.encode(entry)
+        except UnicodeEncodeError:
+            log.warning("cannot export what is not UTF-8", extra=fields(entry=repr(entry)))
+        else:
+            yield entry
 
 
 def _exported(vhost: str, policy: "Policy") -> PolicyEntry:

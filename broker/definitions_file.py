@@ -179,6 +179,8 @@ def read_definitions(text: bytes | str, *, vhost: str | None = None) -> Definiti
         raise InvalidDefinitions(f"{place}: {what[:1].lower()}{what[1:]}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidDefinitions(f"expected JSON: {error}") from error
+    except RecursionError as error:
+        raise InvalidDefinitions("the document: nested too deeply") from error
     for kind in definitions.__struct_fields__:
         _check_names(kind, getattr(definitions, kind))
     return definitions

@@ -165,7 +165,9 @@ class _Import:
             entry.name, self._password_hashes[entry.name], tags=tag_names(entry.tags)
         )
         if entry.limits is not UNSET:
-            self._users.set_user_limits(user.name, _limits(entry.limits))
+            # As RabbitMQ does: those that it does not name stay.
+            limits = {**user.limits, **_limits(entry.limits)}
+            self._users.set_user_limits(user.name, limits)
 
     def _is_configured(self, name: str) -> bool:
         """Whether the configuration file has that user, and therefore the say."""

@@ -15,10 +15,12 @@ from collections.abc import Callable
 import msgspec
 
 SHA256, SHA512 = "rabbit_password_hashing_sha256", "rabbit_password_hashing_sha512"
+MD5 = "rabbit_password_hashing_md5"
+"""From before RabbitMQ 3.6; users from then still have it."""
 SCRYPT = "leveret_password_hashing_scrypt"
 
-_SALT_BYTES = {SHA256: 4, SHA512: 4, SCRYPT: 16}
-_HASH_BYTES = {SHA256: 32, SHA512: 64, SCRYPT: 32}
+_SALT_BYTES = {SHA256: 4, SHA512: 4, MD5: 4, SCRYPT: 16}
+_HASH_BYTES = {SHA256: 32, SHA512: 64, MD5: 16, SCRYPT: 32}
 _SCRYPT_COST, _SCRYPT_BLOCK, _SCRYPT_LANES = 1 << 14, 8, 1
 
 
@@ -91,5 +93,6 @@ def _scrypt(salt: bytes, password: bytes) -> bytes:
 _DIGESTS: dict[str, Callable[[bytes, bytes], bytes]] = {
     SHA256: lambda salt, password: hashlib.sha256(salt + password).digest(),
     SHA512: lambda salt, password: hashlib.sha512(salt + password).digest(),
+    MD5: lambda salt, password: hashlib.md5(salt + password).digest(),
     SCRYPT: _scrypt,
 }

@@ -69,9 +69,8 @@ class Pattern:
 
     def __init__(self, pattern: str):
         self._pattern = pattern
-        translated = _DIFFERENT.sub(_translated, pattern)
         try:
-            compiled = regex.compile(translated.encode("utf-8", "surrogateescape"))
+            compiled = regex.compile(_DIFFERENT.sub(_translated, pattern).encode())
         except regex.error as error:
             fault, _, place = str(error).partition(" at position ")
             reason = _WORDS.get(fault, fault)

@@ -1,6 +1,7 @@
 """Exchanges, queues and bindings by an operator, without a channel."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from pamqp.commands import Basic, Tx
@@ -37,6 +38,24 @@ def test_what_is_declared_is_there_for_clients_and_after_a_restart(clean: bool) 
     assert {"", "amq.topic", "x", "y"} < {each.name for each in administration.exchanges("/")}
     assert [each.routing_key for each in administration.bindings("/", source="x")] == ["a.*", "b.*"]
     assert len(administration.bindings("/")) == 3
+
+
+@pytest.mark.parametrize("depth", [64, 65, 1000])
+def test_arguments_that_could_not_be_read_back_are_refused(depth: int) -> None:
+    nested: Any = 1
+    for _ in range(depth):
+        nested = {"in": nested}
+    server = DurableServer()
+    administration = Administration(server.broker)
+    if depth > 64:
+        with pytest.raises(Invalid, match="nested too deeply"):
+            administration.declare_queue("/", "q", arguments={"x": nested})
+        with pytest.raises(Invalid, match="nested too deeply"):
+            administration.declare_queue("/", "q", arguments={"x": [nested]})
+    else:
+        administration.declare_queue("/", "q", arguments={"x": nested})
+    server.end_turn()
+    assert ("q" in server.restarted().broker.vhosts["/"].queues) is (depth <= 64)
 
 
 def test_what_is_deleted_is_gone(server: FakeServer, administration: Administration) -> None:

@@ -1,7 +1,9 @@
 """What operators do: at once, for connections that are open too, and over restarts."""
 
 from collections.abc import Callable
+from typing import Any
 
+import msgspec
 import pytest
 from pamqp.base import Frame
 from pamqp.commands import Basic, Channel, Connection, Exchange, Queue
@@ -11,7 +13,7 @@ from fake_client import FakeClient, FakeServer, encoded, start_ok
 from leveret.amqp.frames import PROTOCOL_HEADER
 from leveret.broker.administration import Administration, Invalid, NoSuchThing
 from leveret.broker.configuration import GUEST, Configuration, Identity, Permissions, User
-from leveret.broker.passwords import SCRYPT, SHA256, SHA512, InvalidHash, checked_hash, hashed
+from leveret.broker.passwords import MD5, SCRYPT, SHA256, SHA512, InvalidHash, checked_hash, hashed
 from leveret.broker.permissions import Patterns, TopicPatterns
 
 ALL = Patterns(".*", ".*", ".*")
@@ -99,7 +101,7 @@ def test_a_password_that_changes_while_it_is_checked_is_not_accepted(
     assert client.expect(Connection.Close, 0).reply_code == 403
 
 
-@pytest.mark.parametrize("algorithm", [SHA256, SHA512, SCRYPT])
+@pytest.mark.parametrize("algorithm", [SHA256, SHA512, MD5, SCRYPT])
 def test_a_hash_accepts_its_password_and_no_other(algorithm: str) -> None:
     made = hashed(b"pw", bytes(range(16)), algorithm)
     assert checked_hash(made.encoded, algorithm).accepts(b"pw")
@@ -383,14 +385,49 @@ def test_names_stand_for_themselves_in_topic_permissions(
         lambda administration: administration.set_vhost("x" * 256),
         lambda administration: administration.set_vhost("v", default_queue_type="fancy"),
         lambda administration: administration.set_vhost_limits("/", {"max-fun": 1}),
+        lambda administration: administration.set_vhost_limits("/", {"max-queues": True}),
+        lambda administration: administration.set_vhost_limits("/", {"max-queues": 1.5}),
+        lambda administration: administration.set_vhost("v", tags="one text"),
+        lambda administration: administration.set_vhost("v", tags=[""]),
+        lambda administration: administration.set_vhost("v", description="\udcff"),
+        lambda administration: administration.set_user("u", "pw", tags="administrator"),
+        lambda administration: administration.set_user_tags("guest", "administrator"),
         lambda administration: administration.set_user_limits("guest", {"max-queues": 1}),
+        lambda administration: administration.set_user_limits("guest", {"max-channels": "1"}),
+        lambda administration: administration.set_permissions(
+            "guest", "/", Patterns("\udcff", "", "")
+        ),
+        lambda administration: administration.set_policy("/", "", "", {"max-length": 1}),
+        lambda administration: administration.set_policy("/", "\udcff", "", {"max-length": 1}),
+        lambda administration: administration.set_global_parameter("p", float("nan")),
+        lambda administration: administration.set_global_parameter("p", "\udcff"),
+        lambda administration: administration.set_global_parameter("p", object()),
+        lambda administration: administration.set_global_parameter("p", nested(65)),
+        lambda administration: administration.bind("/", "amq.topic", "q", "\ud800"),
+        lambda administration: administration.declare_queue("/", "r", arguments={"\ud800": 1}),
     ],
 )
-def test_what_makes_no_sense_is_refused(
+def test_what_makes_no_sense_is_refused_and_changes_nothing(
     administration: Administration, change: Callable[[Administration], object]
 ) -> None:
+    administration.declare_queue("/", "q")
+    before = msgspec.json.encode(administration.export_definitions(vhost="/"))
     with pytest.raises(Invalid):
         change(administration)
+    assert msgspec.json.encode(administration.export_definitions(vhost="/")) == before
+    assert administration.global_parameters() == {}
+
+
+def nested(depth: int) -> Any:
+    """Tables in tables."""
+    return {"in": nested(depth - 1)} if depth else 1
+
+
+def test_what_is_kept_is_not_what_the_caller_may_change(administration: Administration) -> None:
+    value: Any = [1]
+    administration.set_global_parameter("p", value)
+    value.append(2)
+    assert administration.global_parameters() == {"p": [1]}
 
 
 # --- vhosts -----------------------------------------------------------------------------------

@@ -9,7 +9,8 @@ import pytest
 from pamqp.commands import Connection
 
 from durable_server import DurableServer
-from fake_client import FakeServer
+from fake_client import FakeClient, FakeServer
+from leveret.amqp.fields import Field
 from leveret.amqp.frames import PROTOCOL_HEADER
 from leveret.broker.administration import Administration
 from leveret.broker.broker import Broker
@@ -308,7 +309,10 @@ def test_whatever_is_there_can_be_rehearsed_with(fault: bool) -> None:
 def test_limits_of_a_user_stay_unless_the_document_has_others(server: FakeServer) -> None:
     load(server.broker, users=[{"name": "u", "tags": "", "limits": {"max-channels": 3}}])
     load(server.broker, users=[{"name": "u", "tags": "management"}])
+    load(server.broker, users=[{"name": "u", "tags": "management", "limits": {}}])
     assert server.broker.users["u"].limits == {"max-channels": 3}
+    load(server.broker, users=[{"name": "u", "tags": "", "limits": {"max-connections": 2}}])
+    assert server.broker.users["u"].limits == {"max-channels": 3, "max-connections": 2}
 
 
 def test_the_definitions_of_a_vhost_go_into_another(server: FakeServer) -> None:
@@ -330,6 +334,20 @@ def test_a_vhost_is_not_given_what_is_not_of_a_vhost(server: FakeServer) -> None
     assert "u" not in server.broker.users
 
 
+def test_what_json_cannot_have_is_left_out_of_an_export(
+    client: FakeClient, server: FakeServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    client.declare("q", durable=True)
+    vhost = server.broker.vhosts["/"]
+    for name, arguments in {"\udcff": {}, "q2": {"x-mine": Field("S", b"\xff")}}.items():
+        vhost.declare_queue(name, durable=True, auto_delete=False, owner=None, arguments=arguments)
+    vhost.bind(vhost.exchanges["amq.topic"], vhost.queues["q"], "\udcff", {})
+    exported = json.loads(msgspec.json.encode(export_definitions(server.broker)))
+    assert [queue["name"] for queue in exported["queues"]] == ["q"]
+    assert exported["bindings"] == []
+    assert caplog.text.count("cannot export what is not UTF-8") == 3
+
+
 def test_an_export_has_no_keys_that_rabbitmq_stumbles_over(server: FakeServer) -> None:
     load(server.broker, users=[{"name": "u", "tags": ""}])
     exported = json.loads(msgspec.json.encode(export_definitions(server.broker)))
@@ -341,6 +359,7 @@ def test_an_export_has_no_keys_that_rabbitmq_stumbles_over(server: FakeServer) -
     [
         ("{", "expected JSON: "),
         ("[]", "the document: expected `object`, got `array`"),
+        ("[" * 100_000, "the document: nested too deeply"),
         ('{"users": [{}]}', "users[0]: object missing required field `name`"),
         ('{"queues": [{"name": "q", "vhost": 5}]}', "queues[0].vhost: expected `str`, got `int`"),
     ],
