@@ -193,7 +193,10 @@ class Features:
         if queue.deliver() if self._delivers_in_bulk else self._deliver(most):
             return True
         self.expire()
-        more = self.limits is not None and self.trim(self._dropped_at_once())
+        more = False
+        if self.limits is not None and self.limits.are_passed(queue.message_count):
+            more = self.trim(self._dropped_at_once())
+            self.expire()  # what is first now may be due earlier than what was
         self._left = queue.message_count
         return more or self._counting
 

@@ -187,15 +187,19 @@ class Queue(Line):
             self.notice(message)
         if self.features is not None:
             self.features.gained(message)
-            self.features.trim()
+        self.make_room()
         self.look()
 
     def stored_ready_again(self, ids: "array[int]") -> None:
         """The same for messages that are on disk only."""
         self.put_back_stored(ids)
+        self.make_room()
+        self.look()
+
+    def make_room(self) -> None:
+        """Keep the limits after something has come back, before consumers that wait get it."""
         if self.features is not None:
             self.features.trim()
-        self.look()
 
     def take(self) -> tuple[Message, bool] | None:
         """For a basic.get: the first message and whether it was delivered before; None if there

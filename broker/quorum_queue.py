@@ -84,8 +84,12 @@ class QuorumQueue(Queue):
         if message.notes is not None:
             self.notice(message)
         features.gained(message)
-        features.trim()
         return self.look()
+
+    def make_room(self) -> None:
+        """Nothing: here a consumer that waits may have what comes back to a full queue, and the
+        limits are kept at the end of the turn.
+        """
 
     def mix(self) -> Features:
         """From now on `shift` decides which message is next."""

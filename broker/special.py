@@ -34,16 +34,16 @@ def apply_special_properties(channel: "Channel", message: Message) -> list[str]:
         if channel.reply_queue is None:
             raise PreconditionFailed("fast reply consumer does not exist")
         raw = properties.replaced({REPLY_TO: shortstr(channel.reply_queue.name)})
-    expiration = properties.text(EXPIRATION)
-    ttl_ms = _ttl_ms(expiration) if expiration else None
-    headers = properties.headers()
-    copied, blind = _selected_keys(headers, "CC"), _selected_keys(headers, "BCC")
     user_id = properties.text(USER_ID)
     user, broker = channel.connection.user, channel.connection.broker
     if user_id is not None and user_id != user.name and "impersonator" not in user.tags:
         raise PreconditionFailed(
             f"user_id property set to '{user_id}' but authenticated user was '{user.name}'"
         )
+    expiration = properties.text(EXPIRATION)
+    ttl_ms = None if expiration is None else _ttl_ms(expiration)
+    headers = properties.headers()
+    copied, blind = _selected_keys(headers, "CC"), _selected_keys(headers, "BCC")
     if "BCC" in headers:
         raw = Properties(raw).without_header("BCC")
     if raw is not properties.raw:

@@ -4,7 +4,8 @@ import pytest
 from pamqp.commands import Basic, Confirm, Queue, Tx
 
 from durable_server import DurableServer
-from fake_client import FakeClient, FakeServer, message
+from fake_client import FakeClient, FakeServer, encoded, message
+from leveret.amqp.frames import HEADER, frame
 from leveret.broker import intake
 from leveret.broker.notes import Notes, read_notes
 from leveret.broker.policy_checks import checked_policy
@@ -51,6 +52,23 @@ def test_message_with_an_expiration_leaves_a_queue_without_a_ttl(
     assert client.ready_in("q") == 1
     delivery = client.get()
     assert delivery.body == b"2"
+
+
+def test_message_expires_in_time_though_it_came_to_the_head_only_because_of_a_limit(
+    server: FakeServer, client: FakeClient
+):
+    client.declare("dead")
+    client.declare(
+        arguments={
+            "x-max-length": 1,
+            "x-dead-letter-exchange": "",
+            "x-dead-letter-routing-key": "dead",
+        }
+    )
+    client.publish(b"1", "q")
+    client.publish(b"2", "q", expiration="100")
+    server.advance(0.1)
+    assert [client.get("dead").body, client.get("dead").body] == [b"1", b"2"]
 
 
 @pytest.mark.parametrize(("queue_ms", "message_ms"), [(100, 5000), (5000, 100)])
@@ -206,6 +224,14 @@ def test_expiration_that_is_no_whole_number_or_too_long_is_refused(
     client.declare()
     client.publish(b"", "q", expiration=text)
     text = f"PRECONDITION_FAILED - invalid expiration '{text}': {why}"
+    client.expect_channel_closed(406, text, PUBLISH)
+
+
+def test_an_empty_expiration_is_refused(client: FakeClient):
+    properties = b"\1\0" + b"\0"  # pamqp leaves empty ones out
+    head = b"\0\x3c\0\0" + bytes(8) + properties
+    client.feed(encoded(Basic.Publish(routing_key="q")) + frame(HEADER, 1, head))
+    text = "PRECONDITION_FAILED - invalid expiration '': no_integer"
     client.expect_channel_closed(406, text, PUBLISH)
 
 

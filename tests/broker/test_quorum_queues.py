@@ -470,6 +470,18 @@ def test_head_gives_way_in_a_full_queue(client: FakeClient, overflow: str):
     assert client.get().body == b"2"
 
 
+def test_what_comes_back_too_large_for_the_queue_goes_to_a_consumer_that_waits(client: FakeClient):
+    declare(client, {"x-max-length-bytes": 5})
+    client.consume()
+    client.publish(b"too large", "q")
+    assert client.bodies() == [b"too large"]
+    client.send(Basic.Nack(1, requeue=True))
+    assert client.bodies() == [b"too large"]
+    client.send(Basic.Cancel("c"), Basic.Nack(2, requeue=True))
+    client.expect(Basic.CancelOk)
+    assert client.ready_in("q") == 0
+
+
 def test_overdue_messages_expire_also_after_they_came_back(client: FakeClient, server: FakeServer):
     declare(client, {"x-message-ttl": 1000})
     client.publish(b"x", "q")

@@ -158,12 +158,16 @@ def test_a_user_id_that_is_no_utf_8_is_refused_in_a_text_that_is(client: FakeCli
             "invalid expiration 'x': no_integer",
         ),
         (
-            {"headers": {"CC": 1, "BCC": "x"}, "user_id": "other"},
-            'invalid message: {unacceptable_type_in_header,"CC",byte}',
+            {"reply_to": "amq.rabbitmq.reply-to", "user_id": "other"},
+            "fast reply consumer does not exist",
         ),
         (
-            {"headers": {"BCC": "x"}, "user_id": "other"},
-            'invalid message: {unacceptable_type_in_header,"BCC",longstr}',
+            {"expiration": "x", "headers": {"CC": 1}, "user_id": "other"},
+            "user_id property set to 'other' but authenticated user was 'guest'",
+        ),
+        (
+            {"headers": {"CC": 1, "BCC": "x"}},
+            'invalid message: {unacceptable_type_in_header,"CC",byte}',
         ),
     ],
 )
