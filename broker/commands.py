@@ -48,7 +48,7 @@ def _tx_select(channel: Channel, call: m.TxSelect) -> None:
         raise PreconditionFailed("cannot switch from confirm to tx mode")
     if publisher.transaction is None:
         publisher.transaction = Transaction(channel.connection.broker.memory)
-        publisher.forget_routes()
+        publisher.routes.take_singly()
     channel.send(m.TxSelectOk())
 
 

@@ -2,10 +2,17 @@
 
 from typing import TYPE_CHECKING
 
+from ..amqp.basic import IMMEDIATE, MANDATORY, publish_parts
+from ..amqp.errors import AccessRefused, NotSupported
+from .intake import owners_of
+from .permissions import Right
 from .queue import Queue
 
 if TYPE_CHECKING:
+    from .channel import Channel
     from .exchange import Exchange
+
+_KNOWN_MAX = 512
 
 SINGLY, ENQUEUE, STORE = range(3)
 """What there is to do with a message, once its route is known."""
@@ -44,3 +51,92 @@ class Route:
         self.per_message = False
         self.owners: tuple[int, ...] = ()
         self.handling = SINGLY_ONLY
+
+
+class PublishRoutes:
+    """What the publish frames of a channel mean, remembered until the topology changes."""
+
+    __slots__ = ("_channel", "_epoch", "_exchanges", "_known", "_singly_only", "_vhost")
+
+    def __init__(self, channel: "Channel"):
+        self._channel = channel
+        self._vhost = channel.connection.vhost
+        self._known: dict[bytes, Route] = {}
+        self._exchanges: dict[str, Exchange] = {}
+        self._epoch = self._vhost.epoch
+        self._singly_only = False
+
+    def current(self) -> dict[bytes, Route]:
+        """The routes that are known, by the bytes of their publish frames."""
+        if self._epoch != self._vhost.epoch:
+            self.forget()
+        return self._known
+
+    def forget(self) -> None:
+        """Look every route up anew."""
+        self._known.clear()
+        self._exchanges.clear()
+        self._epoch = self._vhost.epoch
+
+    def take_singly(self) -> None:
+        """Have each message published by itself from now on: the channel is in a transaction."""
+        self._singly_only = True
+        self.forget()
+
+    def look_up(self, publish: bytes) -> Route:
+        """The route for a publish frame; it is remembered unless it is refused.
+
+        Raises FrameError, NotFound, AccessRefused, NotSupported.
+        """
+        address, exchange_name, routing_key, bits = publish_parts(publish)
+        if bits & IMMEDIATE:
+            raise NotSupported("immediate=true")
+        exchange = self._exchanges.get(exchange_name) or self._find_exchange(exchange_name)
+        if exchange.type == "topic":
+            permissions = self._channel.connection.permissions
+            permissions.check_topic(Right.WRITE, exchange_name, routing_key)
+        route = Route(address, exchange, routing_key, bool(bits & MANDATORY))
+        self._find_queues(route)
+        if len(self._known) >= _KNOWN_MAX:
+            self._known.clear()
+        self._known[publish] = route
+        return route
+
+    def _find_exchange(self, name: str) -> "Exchange":
+        """The exchange to publish to, if that is allowed."""
+        self._channel.connection.permissions.check(Right.WRITE, "exchange", name)
+        exchange = self._vhost.exchange(name)
+        if exchange.internal:
+            raise AccessRefused(f"cannot publish to internal {exchange!r}")
+        self._exchanges[name] = exchange
+        return exchange
+
+    def _find_queues(self, route: Route) -> None:
+        queues = self._vhost.route(route.exchange, (route.routing_key,), None)
+        route.per_message = queues is None
+        route.queues = tuple(queues or ())
+        route.owners = owners_of(route.queues)
+        has_journal = self._channel.connection.broker.journal is not None
+        if (
+            self._singly_only
+            or self._vhost.firehose is not None
+            or route.per_message
+            or (route.mandatory and self.come_back(route.queues))
+            or any(queue.singly for queue in route.queues)
+        ):
+            route.handling = SINGLY_ONLY
+        elif any(queue.keeps_all for queue in route.queues):
+            whole = has_journal and all(queue.keeps_all for queue in route.queues)
+            route.handling = KEPT if whole else SINGLY_ONLY
+        else:
+            route.handling = DURABLE if route.owners and has_journal else PLAIN
+
+    def come_back(self, queues: tuple[Queue, ...]) -> bool:
+        """Whether a mandatory message to these queues is returned: if there are none, if it is only
+        delayed, and before RabbitMQ 4.2 also if it is a direct reply; the latter two are delivered
+        nevertheless.
+        """
+        if not any(queue.is_destination for queue in queues):
+            return True
+        returns = self._channel.connection.broker.rules.returns_direct_replies
+        return returns and all(queue.name in self._vhost.reply_queues for queue in queues)

@@ -4,7 +4,8 @@ Strategy. `receive` takes whole messages in one go: as long as publish, header a
 frame of this channel follow each other completely in the buffer, it handles one message after the
 other without leaving its loop. Everything that does not depend on the message itself is looked up
 by the bytes of the publish frame: a `Route` says what they mean. What the properties ask for is
-looked up by their bytes too. Whatever does not fit (a body in several frames, frames of other
+looked up by their bytes too. A message of which only the body differs from the one before is not
+even looked at: the bytes before its body are compared. Whatever does not fit (a body in several frames, frames of other
 channels in between, errors) goes frame by frame through a `ContentAssembly`.
 """
 
@@ -16,12 +17,9 @@ from ..amqp.basic import (
     BASIC_CONTENT,
     BASIC_PUBLISH,
     CONTENT_FRAME_HEAD,
-    IMMEDIATE,
-    MANDATORY,
-    publish_parts,
     return_frame,
 )
-from ..amqp.errors import NO_ROUTE, AccessRefused, NotSupported, SoftError
+from ..amqp.errors import NO_ROUTE, NotSupported, SoftError
 from ..amqp.frames import (
     BODY,
     END,
@@ -36,11 +34,10 @@ from ..amqp.frames import (
 from ..amqp.whole_content import may_become_whole
 from .assembly import ContentAssembly
 from .confirms import Confirms
-from .intake import owners_of
 from .message import Message
 from .permissions import Right
 from .property_kinds import PERSISTENT, SPECIAL, TRANSIENT
-from .publish_route import DURABLE, KEPT, PLAIN, SINGLY, SINGLY_ONLY, STORE, Route
+from .publish_route import SINGLY, STORE, PublishRoutes, Route
 from .queue import Queue
 from .special import apply_special_properties
 from .transaction import Transaction
@@ -48,8 +45,6 @@ from .transaction import Transaction
 if TYPE_CHECKING:
     from .channel import Channel
     from .exchange import Exchange
-
-_ROUTES_MAX = 512
 
 _GUESSES = 3
 """How often in a row to guess in vain that the next message is framed just as this one."""
@@ -61,17 +56,14 @@ class Publisher:
     __slots__ = (
         "_append",
         "_channel",
-        "_epoch",
-        "_exchanges",
         "_inline_max",
-        "_journal",
         "_number",
-        "_routes",
         "_vhost",
         "assembly",
         "confirms",
         "confirms_due",
         "last_queues",
+        "routes",
         "transaction",
     )
 
@@ -79,14 +71,12 @@ class Publisher:
         self._channel = channel
         self._number = channel.number
         self._vhost = channel.connection.vhost
-        self._routes: dict[bytes, Route] = {}
-        self._exchanges: dict[str, Exchange] = {}
-        self._epoch = self._vhost.epoch
+        self.routes = PublishRoutes(channel)
         self.assembly: ContentAssembly | None = None
         """The content of a publish that does not come in one piece, while it is not complete."""
         connection = channel.connection
-        self._journal = connection.broker.journal
-        self._append = _no_journal if self._journal is None else self._journal.append_messages
+        journal = connection.broker.journal
+        self._append = _no_journal if journal is None else journal.append_messages
         self._inline_max = min(
             connection.payload_max + OVERHEAD_BYTES,
             connection.broker.configuration.max_message_bytes,
@@ -105,13 +95,11 @@ class Publisher:
         The offset given comes back while the first message is incomplete. On an error the
         connection's `position` tells where to go on.
         """
-        if self._epoch != self._vhost.epoch:
-            self.forget_routes()
         connection = self._channel.connection
         connection.receiver.method = BASIC_PUBLISH
         if connection.broker.alarms:
             connection.block()
-        known, number = self._routes.get, self._number
+        known, number = self.routes.current().get, self._number
         last_head = len(data) - METHOD_HEAD.size
         while at <= last_head and self.assembly is None:
             kind, channel, size, method = METHOD_HEAD.unpack_from(data, at)
@@ -272,63 +260,10 @@ class Publisher:
         if frame[-1] != END:
             raise bad_end(METHOD, frame[HEAD.size : -1], frame[-1])
         try:
-            return self._look_up(frame)
+            return self.routes.look_up(frame)
         except (SoftError, NotSupported):
             self._assemble(frame)
             return None
-
-    def _look_up(self, publish: bytes) -> Route:
-        """The route for a publish frame; it is remembered unless it is refused.
-
-        Raises FrameError, NotFound, AccessRefused, NotSupported.
-        """
-        address, exchange_name, routing_key, bits = publish_parts(publish)
-        if bits & IMMEDIATE:
-            raise NotSupported("immediate=true")
-        exchange = self._exchanges.get(exchange_name) or self._find_exchange(exchange_name)
-        if exchange.type == "topic":
-            permissions = self._channel.connection.permissions
-            permissions.check_topic(Right.WRITE, exchange_name, routing_key)
-        route = Route(address, exchange, routing_key, bool(bits & MANDATORY))
-        self._find_queues(route)
-        if len(self._routes) >= _ROUTES_MAX:
-            self._routes.clear()
-        self._routes[publish] = route
-        return route
-
-    def _find_exchange(self, name: str) -> "Exchange":
-        """The exchange to publish to, if that is allowed."""
-        self._channel.connection.permissions.check(Right.WRITE, "exchange", name)
-        exchange = self._vhost.exchange(name)
-        if exchange.internal:
-            raise AccessRefused(f"cannot publish to internal {exchange!r}")
-        self._exchanges[name] = exchange
-        return exchange
-
-    def _find_queues(self, route: Route) -> None:
-        queues = self._vhost.route(route.exchange, (route.routing_key,), None)
-        route.per_message = queues is None
-        route.queues = tuple(queues or ())
-        route.owners = owners_of(route.queues)
-        if (
-            self.transaction is not None
-            or self._vhost.firehose is not None
-            or route.per_message
-            or (route.mandatory and self._comes_back(route.queues))
-            or any(queue.singly for queue in route.queues)
-        ):
-            route.handling = SINGLY_ONLY
-        elif any(queue.keeps_all for queue in route.queues):
-            whole = self._journal and all(queue.keeps_all for queue in route.queues)
-            route.handling = KEPT if whole else SINGLY_ONLY
-        else:
-            route.handling = DURABLE if route.owners and self._journal else PLAIN
-
-    def forget_routes(self) -> None:
-        """Look every route up anew: the topology or the channel's mode has changed."""
-        self._routes.clear()
-        self._exchanges.clear()
-        self._epoch = self._vhost.epoch
 
     # --- frame by frame -----------------------------------------------------------------------
 
@@ -342,9 +277,8 @@ class Publisher:
             return
         self.assembly = None
         self._channel.connection.broker.memory.published_bytes += len(content)
-        if self._epoch != self._vhost.epoch:
-            self.forget_routes()
-        route = self._routes.get(assembly.publish) or self._look_up(assembly.publish)
+        routes = self.routes
+        route = routes.current().get(assembly.publish) or routes.look_up(assembly.publish)
         asked = self._channel.connection.broker.property_kinds[assembly.properties]
         message = Message(
             self._channel.connection.broker.next_message_id(),
@@ -391,21 +325,11 @@ class Publisher:
         """Enqueue a message, or return it to the client if that was asked for and it leads to no
         queue; False if a queue refused it.
         """
-        if mandatory and self._comes_back(queues):
+        if mandatory and self.routes.come_back(queues):
             connection = self._channel.connection
             head = return_frame(self._number, NO_ROUTE, b"NO_ROUTE", message.address)
             connection.send(head + message.content_for(self._number, connection.payload_max))
         return self._channel.connection.broker.intake.put(message, queues)
-
-    def _comes_back(self, queues: tuple[Queue, ...]) -> bool:
-        """Whether a mandatory message to these queues is returned: if there are none, if it is only
-        delayed, and before RabbitMQ 4.2 also if it is a direct reply; the latter two are delivered
-        nevertheless.
-        """
-        if not any(queue.is_destination for queue in queues):
-            return True
-        returns = self._channel.connection.broker.rules.returns_direct_replies
-        return returns and all(queue.name in self._vhost.reply_queues for queue in queues)
 
     # --- confirms -----------------------------------------------------------------------------
 
