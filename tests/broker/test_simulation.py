@@ -5,11 +5,15 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from leveret.broker.channel import Channel
+from leveret.broker.dead_letter import DeadLetters
+from leveret.broker.death import Reason
 from leveret.broker.definitions import Definitions
 from leveret.broker.delay_line import DelayLine
 from leveret.broker.message import Message
 from leveret.broker.priorities import PriorityQueue
 from leveret.broker.queue import Queue
+from leveret.broker.quorum_queue import QuorumQueue
+from leveret.broker.store import JournalStore
 from leveret.broker.stream_cursor import Cursor
 from leveret.broker.stream_queue import StreamQueue
 from leveret.storage.batch import Batch
@@ -150,3 +154,44 @@ def test_a_stream_that_keeps_too_little_is_noticed(monkeypatch: pytest.MonkeyPat
         StreamQueue, "_first_segment_may_go", lambda self: self._log.segment_count > 1
     )
     first_failure(("retention",))
+
+
+@pytest.mark.slow
+def test_a_delivery_limit_that_is_one_too_high_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = QuorumQueue.delivery_limit.fget
+    assert limit is not None
+
+    def one_more(self: QuorumQueue) -> int | None:
+        most = limit(self)
+        return None if most is None else most + 1
+
+    monkeypatch.setattr(QuorumQueue, "delivery_limit", property(one_more))
+    first_failure(("counts", "order", "delivery count"))
+
+
+@pytest.mark.slow
+def test_returns_that_are_not_written_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(JournalStore, "note_returns", lambda self, line, stored, returns: None)
+    first_failure(("delivery count",))
+
+
+@pytest.mark.slow
+def test_a_message_that_is_settled_before_its_dead_letter_is_on_disk_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A batch has what was settled behind all messages: that must be got around."""
+    settle, add = Journal.settle, DeadLetters.add
+
+    def settle_now(self: Journal, owner: int, message_id: int) -> None:
+        settle(self, owner, message_id)
+        self._flush_settled()
+
+    def add_settled(self: DeadLetters, message: Message, reason: Reason, *, held: bool = True):
+        if held and message.stored:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(Journal, "settle", settle_now)
+                self._queue.settle(message)
+        add(self, message, reason, held=False)
+
+    monkeypatch.setattr(DeadLetters, "add", add_settled)
+    first_failure(("lost",))

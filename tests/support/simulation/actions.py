@@ -21,7 +21,7 @@ _SPECIAL = (
     "m1 m2",
     "b0 e0 m0",
     "q0 q0 b0",
-    "q1 q1",
+    "q1 q2 q2",
     "z0",
     "l0 l0",
     _STREAMS,
@@ -75,7 +75,9 @@ class _Scene:
         self.actions: list[Action] = []
         crashes, faults = chance.choice((0, 2, 5)), chance.choice((0, 0, 1))
         self.cast = self._cast_queues()
-        self._streams = [each for each in self.cast if QUEUES[_QUEUE_NAMES[each]].stream]
+        self._streams = self._those_that("stream")
+        self._counting = self._those_that("quorum")
+        self._burying = self._those_that("lets_die")
         self._kinds: dict[Callable[[], None], int] = {
             self._publish: chance.choice((10, 30)),
             self._publish_late: chance.choice((0, 0, 10)),
@@ -85,6 +87,8 @@ class _Scene:
             self._try: chance.choice((0, 2, 5)),
             self._consume: chance.choice((0, 3, 9)),
             self._read: chance.choice((5, 15)) if self._streams else 0,
+            self._fail_again: chance.choice((2, 6)) if self._counting else 0,
+            self._bury: chance.choice((0, 2, 2)) if self._burying else 0,
             self._read_slowly: chance.choice((0, 3)) if self._streams else 0,
             self._cancel: 1,
             self._qos: 2,
@@ -115,6 +119,9 @@ class _Scene:
         if self.chance.random() < 0.1:
             chosen = _STREAMS
         return [_QUEUE_NAMES.index(name) for name in chosen.split()]
+
+    def _those_that(self, trait: str) -> list[int]:
+        return [each for each in self.cast if getattr(QUEUES[_QUEUE_NAMES[each]], trait)]
 
     def add_one(self) -> None:
         (make,) = self.chance.choices(list(self._kinds), list(self._kinds.values()))
@@ -213,6 +220,37 @@ class _Scene:
     def _without_transactions(self) -> dict[str, int]:
         client, channel = self.chance.choice(((0, 1), (1, 2), (2, 1), (2, 2)))
         return {"client": client, "channel": channel}
+
+    def _fail_again(self) -> None:
+        """Messages go out and come back, until they have come back too often, or the broker
+        crashes.
+        """
+        queue, on = self.chance.choice(self._counting), self._without_transactions()
+        self._publish(queue)
+        for _ in range(self.chance.choice((1, 2))):
+            self._add("qos", **on, count=self.chance.choice((0, 1, 2)), all_of_it=0, more=0)
+            self._add("consume", **on, queue=queue, no_ack=0, blind=0, more=0)
+            for _ in range(self.chance.choice((1, 3, 5))):
+                multiple = self.chance.choice((0, 1, 2))
+                how = {"how": self.chance.choice((1, 1, 2)), "requeue": 1, "twice": 0}
+                self._add("settle", **on, **how, pick=0, multiple=multiple, more=0)
+            self.chance.choice((self._write, self._write, self._close_channel, self._crash))()
+
+    def _bury(self) -> None:
+        """Messages die, and the power fails while that is written."""
+        queue, on = self.chance.choice(self._burying), self._without_transactions()
+        self._publish(queue)
+        self._write_all()
+        for _ in range(self.chance.choice((1, 2, 4))):
+            self._add("get", **on, queue=queue, no_ack=0, blind=0, more=0)
+        how = {"how": 1, "requeue": 0, "twice": 0}
+        self._add("settle", **on, **how, pick=0, multiple=2, more=0)
+        inside = self.chance.choice((2, 2, 3, 4))
+        self._add("crash", power=1, inside=inside, again_inside=0, seed=self._below(1 << 30))
+
+    def _write_all(self) -> None:
+        for name in ("write", "notice") * 2:
+            self._add(name)
 
     def _consume(self) -> None:
         self._on_existing("consume", queue=self._queue(), no_ack=int(self.chance.random() < 0.3))

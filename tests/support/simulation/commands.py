@@ -201,7 +201,8 @@ class Commands:
             "redelivered": entry.redelivered,
             "message_count": len(found.ready),
         }
-        return [Expected(Basic.GetOk, values, entry.name)]
+        counted = entry if found.traits.quorum else None
+        return [Expected(Basic.GetOk, values, entry.name, counted=counted)]
 
     def _do_settle(
         self, channel: MChannel, tag: int, multiple: bool, outcome: Outcome

@@ -11,6 +11,7 @@ from fake_client import Received, shown
 from . import streams
 from .commands import Commands
 from .deliveries import check_deliveries
+from .quorum import check_count
 from .stage import Command, SimulatedClient, Stage
 from .things import Expected, MChannel, Refused, Violation
 from .world import name_of
@@ -116,6 +117,8 @@ class Comparison:
         )
         if wrong or (expected.message is not None and name_of(got) != expected.message):
             raise Violation(f"wrong answer: {it.model.name} got {shown(got)}, not {expected}")
+        if expected.counted is not None:
+            check_count(expected.counted, got)
         if expected.batch > self._stage.world.written:
             raise Violation(f"too early: {shown(got)} before it was on disk")
 

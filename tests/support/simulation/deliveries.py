@@ -8,7 +8,7 @@ from fake_client import Received, shown
 from . import delays, streams
 from .expiry import is_too_late
 from .model import Model
-from .quorum import HEADER, check_count
+from .quorum import check_count
 from .things import Entry, MChannel, MConsumer, MQueue, Violation
 from .world import name_of
 
@@ -104,7 +104,7 @@ def _check_one(channel: MChannel, got: Received, consumer: MConsumer, entry: Ent
     if got.call.redelivered != entry.redelivered:
         raise Violation(f"redelivered: {name} has {got.call.redelivered}")
     if consumer.queue.traits.quorum:
-        check_count(entry, (got.headers or {}).get(HEADER, 0))
+        check_count(entry, got)
     if not consumer.has_credit():
         raise Violation(f"prefetch: {name} delivered to {consumer.tag} without credit")
     if got.call.delivery_tag != channel.last_tag + 1:

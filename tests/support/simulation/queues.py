@@ -42,6 +42,11 @@ class Traits:
         return self.overflow != DROP_HEAD
 
     @property
+    def lets_die(self) -> bool:
+        """Whether its messages become dead letters."""
+        return self.dead_letter_exchange is not None
+
+    @property
     def is_special(self) -> bool:
         """Whether its messages are looked at one by one."""
         limited = self.max_length is not None or self.max_bytes is not None
@@ -100,6 +105,7 @@ QUEUES: dict[str, Traits] = {
     "b0": Traits(max_bytes=700, **_to_queue("e0")),
     "q0": Traits(quorum=True, keeps_all=True, delivery_limit=1, **_to_queue("b0")),
     "q1": Traits(quorum=True, keeps_all=True),
+    "q2": Traits(quorum=True, keeps_all=True, delivery_limit=2, **_to_queue("q1")),
     "w0": Traits(stream=True, keeps_all=True, segment_bytes=300),
     "w1": Traits(stream=True, keeps_all=True, retained_bytes=2000, segment_bytes=300),
     "z0": Traits(expires_ms=200),

@@ -8,9 +8,11 @@ the end. Where those from before a restart stand among those that come back, nob
 
 from itertools import count
 
+from fake_client import Received
+
 from .things import Entry, MQueue, Violation
 
-HEADER = "x-delivery-count"
+_HEADER = "x-delivery-count"
 _FIRST = count(-(1 << 40)).__next__
 """Places before all that were never delivered."""
 
@@ -36,8 +38,9 @@ def put_in_place(queue: MQueue, entry: Entry, last: int, *, asked: bool) -> None
     entry.stands = last if to_the_end else _FIRST()
 
 
-def check_count(entry: Entry, shown: int) -> None:
-    """A message is delivered with this count, 0 for none. Raises Violation."""
+def check_count(entry: Entry, got: Received) -> None:
+    """A message is delivered with its count, or without one if that is 0. Raises Violation."""
+    shown = (got.headers or {}).get(_HEADER, 0)
     if not entry.returns <= shown <= entry.returns + entry.doubtful_returns:
         raise Violation(f"delivery count: {entry.name} has {shown}, not {entry.returns}")
     entry.returned_in += [0] * (shown - entry.returns)  # they were on disk, then

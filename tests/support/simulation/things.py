@@ -212,6 +212,8 @@ class Expected:
     message: str | None = None
     """The name of the message that comes with it."""
     batch: int = 0
+    counted: Entry | None = None
+    """The message, if it must tell how often it has come back."""
     may_wait: bool = False
     """The broker may keep it back until the disk has caught up."""
 
