@@ -5,8 +5,9 @@ frame of this channel follow each other completely in the buffer, it handles one
 other without leaving its loop. Everything that does not depend on the message itself is looked up
 by the bytes of the publish frame: a `Route` says what they mean. What the properties ask for is
 looked up by their bytes too. A message of which only the body differs from the one before is not
-even looked at: the bytes before its body are compared. Whatever does not fit (a body in several frames, frames of other
-channels in between, errors) goes frame by frame through a `ContentAssembly`.
+even looked at: the bytes before its body are compared. Whatever does not fit (a body in several
+frames, frames of other channels in between, errors) goes frame by frame through a
+`ContentAssembly`.
 """
 
 from collections.abc import Sequence
