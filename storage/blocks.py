@@ -8,7 +8,15 @@ from weakref import WeakValueDictionary
 
 from .disk import Buffer, Disk, File
 from .reading import Read, load_block
-from .records import checksum_seed, segment_name
+from .records import (
+    BLOCK_HEADER_SIZE,
+    Kind,
+    StoredMessage,
+    checksum_seed,
+    segment_name,
+    stored_message,
+    walk,
+)
 
 _MOST_OPEN_FILES = 64
 
@@ -16,7 +24,16 @@ _MOST_OPEN_FILES = 64
 class Blocks:
     """See the head of this module. `prefix` is that of the log's file names."""
 
-    __slots__ = ("_disk", "_files", "_opened", "_prefix", "_salt", "_waiting", "_writing")
+    __slots__ = (
+        "_disk",
+        "_files",
+        "_last_read",
+        "_opened",
+        "_prefix",
+        "_salt",
+        "_waiting",
+        "_writing",
+    )
 
     def __init__(self, disk: Disk, prefix: str, salt: int) -> None:
         self._disk = disk
@@ -26,6 +43,8 @@ class Blocks:
         self._writing: dict[int, list[Buffer]] = {}
         self._files: dict[int, File] = {}
         self._opened: WeakValueDictionary[int, File] = WeakValueDictionary()
+        # The block that a message was read from last, and where its messages are.
+        self._last_read: tuple[int, bytes, dict[int, int]] = (-1, b"", {})
 
     def add(self, location: int, buffers: list[Buffer]) -> None:
         """A block was sealed."""
@@ -49,6 +68,19 @@ class Blocks:
             seed = checksum_seed(self._salt, number)
             block = load_block(self._file(number), name, offset, seed, self._disk.path)
         return block
+
+    def message(self, location: int, message_id: int) -> StoredMessage:
+        """One message of a block; others of the same block come cheaper. Raises as `load` does."""
+        if self._last_read[0] != location:
+            block = self.load(location)
+            places = {
+                number: at
+                for at, _, kind, _, number in walk(block, BLOCK_HEADER_SIZE, len(block))
+                if kind in (Kind.MESSAGE, Kind.MOVED)
+            }
+            self._last_read = location, block, places
+        _, block, places = self._last_read
+        return stored_message(block, places[message_id])
 
     def add_to(self, read: Read, locations: Sequence[int]) -> None:
         """Let a read know where to find these blocks."""

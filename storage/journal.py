@@ -12,16 +12,16 @@ from itertools import islice
 
 from .batch import Batch, Write, Writer
 from .chunk import Owners
+from .definitions import Definitions
 from .disk import Disk, Space
 from .errors import JournalFailed
 from .log import Log
+from .log_files import LogFiles
 from .pages import FIRST_PAGED_ID, Pages, split_paged
 from .pages import PREFIX as PAGE_PREFIX
 from .reading import Read
 from .records import (
-    BLOCK_HEADER_SIZE,
     JOURNAL_MAGIC,
-    RECORD_SIZE,
     SPARE_NAME,
     U32,
     U64,
@@ -29,7 +29,6 @@ from .records import (
     StoredMessage,
     numbers_to_bytes,
     segment_name,
-    walk,
 )
 from .rewriting import Rewriter
 from .segments import Segment
@@ -48,6 +47,7 @@ class Journal(Log):
     """See the head of this module."""
 
     __slots__ = (
+        "_definitions",
         "_durable",
         "_flight",
         "_log_writer",
@@ -60,18 +60,11 @@ class Journal(Log):
     )
 
     def __init__(self, disk: Disk, settings: Settings, state: State) -> None:
-        super().__init__(
-            disk,
-            settings,
-            PREFIX,
-            JOURNAL_MAGIC,
-            state.salt,
-            state.segments,
-            state.index,
-            state.next_id,
-        )
+        files = LogFiles(PREFIX, JOURNAL_MAGIC, state.salt, settings, state.segments)
+        super().__init__(disk, settings, files, state.index, state.next_id)
         self.pages = Pages(disk, settings, state.salt)
         self._state = state
+        self._definitions = Definitions(self, state)
         self._rewriter = Rewriter(self)
         self._settled: dict[int, array[int]] = {}
         self._log_writer = Writer(disk)
@@ -155,35 +148,15 @@ class Journal(Log):
 
     def define(self, key: bytes, value: bytes) -> None:
         """Set what a key stands for."""
-        location = self.append_record(Kind.DEFINED, len(key), key + value)
-        self._state.define(key, location, RECORD_SIZE + len(key) + len(value))
+        self._definitions.define(key, value)
 
     def undefine(self, key: bytes) -> None:
         """The key stands for nothing any more; if it never did, nothing happens."""
-        if self._state.undefine(key):
-            self.append_record(Kind.UNDEFINED, len(key), key)
+        self._definitions.undefine(key)
 
     def definitions(self, keys: Iterable[bytes] | None = None) -> dict[bytes, bytes]:
         """Keys and values, of all definitions or of some; read back from the log."""
-        wanted = (
-            self._state.definitions
-            if keys is None
-            else {key: self._state.definitions[key] for key in keys}
-        )
-        by_location: dict[int, None] = {location: None for location, _ in wanted.values()}
-        found: dict[bytes, bytes] = {}
-        for location in by_location:
-            if location == (self._head.number << 32 | self._block_start):
-                self.seal()
-            block = self._blocks.load(location)
-            for at, length, kind, _, number in walk(block, BLOCK_HEADER_SIZE, len(block)):
-                if kind == Kind.DEFINED:
-                    key_from = at + RECORD_SIZE
-                    key = block[key_from : key_from + number]
-                    # The same key may stand in the block twice; the later one counts.
-                    if wanted.get(key, (-1, 0))[0] == location:
-                        found[key] = block[key_from + number : at + length]
-        return found
+        return self._definitions.read(keys)
 
     # Groups
 
@@ -228,18 +201,15 @@ class Journal(Log):
             raise RuntimeError("a group is open")
         self._flush_settled()
         unlinks: list[str] = []
-        spare: Segment | None = None
+        retired = ""
         page_writes: list[Write] = []
         if reclaim:
             idle = not self.unwritten and not self.pages.unwritten
             self._rewriter.step(idle=idle)
             trimmed = self.trim()
             if trimmed:
-                self.append_record(Kind.TRIMMED, self.oldest.number)
-                spare = self._spare.choose(
-                    trimmed, self.settings.segment_bytes * 5 // 4, self._blocks.is_read
-                )
-                unlinks = [segment_name(PREFIX, s.number) for s in trimmed if s is not spare]
+                self.append_record(Kind.TRIMMED, self._files.oldest.number)
+                unlinks, retired = self._files.retire(trimmed, self._blocks.is_read)
             if self.pages.segments:
                 self.pages.rewriter.step(idle=idle)
                 unlinks += [segment_name(PAGE_PREFIX, s.number) for s in self.pages.trim()]
@@ -247,12 +217,10 @@ class Journal(Log):
         log_writes = self.take_writes()
         if not log_writes and not page_writes and not unlinks:
             return None
+        writers = self._log_writer, self._page_writer
         self._flight = Batch(
-            self.position, self._log_writer, self._page_writer, log_writes, page_writes, unlinks
+            self.position, *writers, log_writes, page_writes, unlinks, retired=retired
         )
-        if spare is not None:
-            self._flight.retired = segment_name(PREFIX, spare.number)
-            self._spare.size_bytes = max(spare.size, spare.room)
         return self._flight
 
     def synced(self, batch: Batch) -> int:
@@ -350,18 +318,7 @@ class Journal(Log):
         super().end_group()
 
     def move_definitions(self, segment: Segment, limit_bytes: int) -> bool:
-        if not segment.definitions:
-            return True
-        keys: list[bytes] = []
-        for key, (location, size) in self._state.definitions.items():
-            if location >> 32 == segment.number:
-                keys.append(key)
-                limit_bytes -= size
-                if limit_bytes <= 0:
-                    break
-        for key, value in self.definitions(keys).items():
-            self.define(key, value)
-        return not segment.definitions
+        return self._definitions.move(segment, limit_bytes)
 
     # The directory
 
@@ -420,9 +377,9 @@ class Journal(Log):
         self.append_record(Kind.STOPPED, size, U32.pack(crc))
         self._write_now()
         if self._head.room > self._head.size:
-            name = segment_name(PREFIX, self._head.number)
+            name = self._files.name(self._head.number)
             self._log_writer.file(name).truncate(self._head.size)
-        if self._spare.take() and SPARE_NAME in self.disk.names():
+        if self._files.has_spare and SPARE_NAME in self.disk.names():
             self.disk.unlink(SPARE_NAME)
         for number in self.pages.segments:
             name = segment_name(PAGE_PREFIX, number)

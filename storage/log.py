@@ -15,9 +15,9 @@ from .blocks import Blocks
 from .chunk import CHUNK_BITS, CHUNK_MASK, CHUNK_SIZE, Owners, Route
 from .disk import Buffer, Disk
 from .index import Index
+from .log_files import LogFiles
 from .reading import Read
 from .records import (
-    ATTRIBUTES,
     BLANK_BLOCK_HEADER,
     BLOCK_HEADER_SIZE,
     GREATEST_RECORD_SIZE,
@@ -27,24 +27,17 @@ from .records import (
     OPEN,
     RECORD,
     RECORD_SIZE,
-    SEGMENT_HEADER_SIZE,
     SYNCED,
-    U16,
-    VERSION,
     Kind,
-    SegmentHeader,
     StoredMessage,
     checksum_seed,
     message_start,
     record,
     seal_block,
-    segment_name,
-    stored_message,
-    walk,
+    with_attributes,
 )
 from .segments import SMALL_SIZE, SMALL_SIZE_CLASSES, Segment, size_class
 from .settings import Settings
-from .spare import Spare
 
 # Large enough to make what is done per block vanish, small enough to read for one message's sake.
 BLOCK_BYTES = 64 * 1024
@@ -54,7 +47,7 @@ _pack = RECORD.pack
 
 
 class Log:
-    """See the head of this module. `prefix` and `magic` tell one log's files from another's."""
+    """See the head of this module."""
 
     __slots__ = (
         "_append_part",
@@ -68,45 +61,28 @@ class Log:
         "_chained",
         "_end",
         "_fence",
+        "_files",
         "_group",
         "_head",
-        "_last_read",
-        "_magic",
         "_next_id",
         "_parts",
-        "_prefix",
         "_routes",
-        "_spare",
-        "_writes",
         "disk",
         "index",
         "salt",
-        "segments",
         "settings",
     )
 
     def __init__(
-        self,
-        disk: Disk,
-        settings: Settings,
-        prefix: str,
-        magic: bytes,
-        salt: int,
-        segments: dict[int, Segment],
-        index: Index,
-        next_id: int,
+        self, disk: Disk, settings: Settings, files: LogFiles, index: Index, next_id: int
     ) -> None:
-        """A log whose segments are on disk, the highest being the one to go on with.
-
-        If there are none yet the first is begun with the first record.
+        """A log that goes on behind what its files have; messages to come have ids from `next_id`
+        on. If there are no files yet the first is begun with the first record.
         """
         self.disk = disk
         self.settings = settings
-        self.salt = salt
-        self.segments = segments
+        self.salt = files.salt
         self.index = index
-        self._prefix = prefix
-        self._magic = magic
         self._next_id = next_id
         # The open block: pieces of records behind a blank header; empty if none is open.
         self._parts: list[Buffer] = []
@@ -117,18 +93,13 @@ class Log:
         self._block_other = 0
         self._group = False
         self._chained = False
-        self._blocks = Blocks(disk, prefix, salt)
-        self._writes: list[Write] = []
-        self._spare = Spare()
-        self._last_read: tuple[int, bytes, dict[int, int]] = (-1, b"", {})
-        self._head = Segment(0, 0)
-        self._end = 0
+        self._blocks = Blocks(disk, files.prefix, files.salt)
+        self._files = files
+        self._head = files.newest
+        self._end = self._head.size
         self._fence = -1
         index.skip_to(next_id)
         self._use_chunk()
-        if segments:
-            self._head = segments[max(segments)]
-            self._end = self._head.size
 
     @property
     def position(self) -> int:
@@ -136,8 +107,9 @@ class Log:
         return self._head.base + self._end
 
     @property
-    def oldest(self) -> Segment:
-        return next(iter(self.segments.values()))
+    def segments(self) -> dict[int, Segment]:
+        """By their numbers, which ascend."""
+        return self._files.segments
 
     @property
     def newest(self) -> Segment:
@@ -147,12 +119,12 @@ class Log:
     @property
     def size(self) -> int:
         """Bytes on disk once everything is written."""
-        return self.position - self.oldest.base if self.segments else 0
+        return self.position - self._files.oldest.base if self.segments else 0
 
     @property
     def unwritten(self) -> bool:
         """Is there anything for a batch?"""
-        return bool(self._parts or self._writes)
+        return bool(self._parts) or self._files.unwritten
 
     @property
     def next_id(self) -> int:
@@ -251,13 +223,9 @@ class Log:
     def _append_slowly(
         self, owners: tuple[int, ...], blob: bytes, more: bytes, attributes: bytes
     ) -> int:
-        encoded = self._owners(owners).encoded
-        flags = 0
-        if attributes:
-            if len(attributes) > MOST_ATTRIBUTES:
-                raise ValueError(f"{len(attributes)} bytes of attributes are too many")
-            encoded += U16.pack(len(attributes)) + attributes
-            flags = ATTRIBUTES
+        if len(attributes) > MOST_ATTRIBUTES:
+            raise ValueError(f"{len(attributes)} bytes of attributes are too many")
+        encoded, flags = with_attributes(self._owners(owners).encoded, attributes)
         size = RECORD_SIZE + len(encoded) + len(blob) + len(more)
         if size > GREATEST_RECORD_SIZE:
             raise ValueError(f"a message of {size} bytes is too large to be stored")
@@ -275,11 +243,7 @@ class Log:
 
     def append_moved(self, message: StoredMessage, owners: Owners) -> None:
         """Append a live message again, with the owners that remain; it keeps its id."""
-        encoded = owners.encoded
-        flags = 0
-        if message.attributes:
-            encoded += U16.pack(len(message.attributes)) + message.attributes
-            flags = ATTRIBUTES
+        encoded, flags = with_attributes(owners.encoded, message.attributes)
         size = RECORD_SIZE + len(encoded) + len(message.blob)
         if self._end + size > self._fence:
             self._make_room(size)
@@ -313,8 +277,10 @@ class Log:
         self._fence = max(fence, self._end + size)
 
     def _open_block(self) -> None:
-        if self._head.size >= self.settings.segment_bytes or not self.segments:
-            self._roll()
+        if self._files.full:
+            self._head = self._files.begin(self._next_id)
+            self._end = self._head.size
+            self._routes.clear()
         self._block_start = self._end
         self._block_first_id = self._next_id
         self._parts.append(BLANK_BLOCK_HEADER)
@@ -326,27 +292,6 @@ class Log:
         self._append_state = chunk.states.append
         self._append_size = chunk.sizes.append
 
-    def _roll(self) -> None:
-        """Begin the next segment, in the spare file if there is one."""
-        self._mark_end()
-        number = self._head.number + 1
-        base = self._head.base + self._end
-        oldest = self.oldest.number if self.segments else number
-        header = SegmentHeader(
-            self._magic, VERSION, self.salt, number, oldest, base, self._next_id
-        ).encode()
-        self._head = self.segments[number] = Segment(number, base)
-        self._head.size = self._end = SEGMENT_HEADER_SIZE
-        self._head.room = self._spare.take()
-        self._routes.clear()
-        name = segment_name(self._prefix, number)
-        recycle = self._head.room > 0
-        self._writes.append(Write(name, 0, create=True, recycle=recycle, buffers=[header]))
-
-    def _mark_end(self) -> None:
-        if self._writes and (mark := self._head.mark_end(self.salt)):
-            self._writes[-1].buffers.append(mark)
-
     def seal(self) -> None:
         """Close the open block, if there is one: from now on it can be written and read."""
         parts = self._parts
@@ -356,13 +301,11 @@ class Log:
         start = self._block_start
         flags = OPEN if self._group else 0
         self._chained = self._group
-        if not self._writes:
+        if not self._files.unwritten:
             # The first block of a batch: the batch before it, on which it follows, was synced.
             flags |= SYNCED
-            name = segment_name(self._prefix, head.number)
-            self._writes.append(Write(name, start, create=False))
         block = seal_block(parts, start, flags, checksum_seed(self.salt, head.number))
-        self._writes[-1].buffers += block
+        self._files.add(block, start)
         self._blocks.add(head.number << 32 | start, block)
         count = self._next_id - self._block_first_id
         if count:
@@ -392,10 +335,8 @@ class Log:
     def take_writes(self) -> list[Write]:
         """All that has been appended and not taken yet; `written` must follow before the next."""
         self.seal()
-        self._mark_end()
-        writes, self._writes = self._writes, []
         self._blocks.taken()
-        return writes
+        return self._files.take()
 
     def written(self) -> None:
         """What was taken last can be read from the files now."""
@@ -403,11 +344,9 @@ class Log:
 
     def trim(self) -> list[Segment]:
         """Forget the oldest segments if nothing in them lives, and return them."""
-        trimmed: list[Segment] = []
-        while len(self.segments) > 1 and (segment := self.oldest).empty:
-            del self.segments[segment.number]
+        trimmed = self._files.trim()
+        for segment in trimmed:
             self._blocks.forget(segment.number)
-            trimmed.append(segment)
         return trimmed
 
     def prepare_read(self, ids: Sequence[int]) -> Read:
@@ -429,16 +368,13 @@ class Log:
     def read(self, message_id: int) -> StoredMessage:
         """One message; its neighbours come cheaper. Raises as `read_many` does."""
         (location,) = self._locate((message_id,))
-        if self._last_read[0] != location:
-            block = self._blocks.load(location)
-            places = {
-                number: at
-                for at, _, kind, _, number in walk(block, BLOCK_HEADER_SIZE, len(block))
-                if kind in (Kind.MESSAGE, Kind.MOVED)
-            }
-            self._last_read = location, block, places
-        _, block, places = self._last_read
-        return stored_message(block, places[message_id])
+        return self._blocks.message(location, message_id)
+
+    def load_block(self, location: int) -> bytes:
+        """The block at `append_record`'s location. Raises Damaged or OSError."""
+        if location == (self._head.number << 32 | self._block_start):
+            self.seal()
+        return self._blocks.load(location)
 
     def _locate(self, ids: Sequence[int]) -> list[int]:
         # The open block cannot be read, and its new messages have no offset yet.

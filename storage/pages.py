@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from .disk import Disk
 from .index import Index
 from .log import Log
+from .log_files import LogFiles
 from .records import PAGE_MAGIC
 from .rewriting import Rewriter
 from .settings import Settings
@@ -26,8 +27,8 @@ class Pages(Log):
     __slots__ = ("rewriter",)
 
     def __init__(self, disk: Disk, settings: Settings, salt: int) -> None:
-        index = Index(FIRST_PAGED_ID)
-        super().__init__(disk, settings, PREFIX, PAGE_MAGIC, salt, {}, index, FIRST_PAGED_ID)
+        files = LogFiles(PREFIX, PAGE_MAGIC, salt, settings, {})
+        super().__init__(disk, settings, files, Index(FIRST_PAGED_ID), FIRST_PAGED_ID)
         self.rewriter = Rewriter(self)
 
 

@@ -250,6 +250,13 @@ def owner_list(owners: Iterable[int]) -> bytes:
     return Struct(f"<H{len(numbers)}I").pack(len(numbers), *numbers)
 
 
+def with_attributes(encoded_owners: bytes, attributes: bytes) -> tuple[bytes, int]:
+    """What stands between a message record's head and its blob, and the record's flags."""
+    if not attributes:
+        return encoded_owners, 0
+    return encoded_owners + U16.pack(len(attributes)) + attributes, ATTRIBUTES
+
+
 def walk(block: Buffer, at: int, end: int) -> Iterator[tuple[int, int, int, int, int]]:
     """Each record between two places of a checked block: start, length, kind, flags, number."""
     unpack = RECORD.unpack_from

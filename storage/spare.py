@@ -26,12 +26,13 @@ class Spare:
     def choose(
         self, trimmed: Iterable[Segment], limit_bytes: int, is_read: Callable[[int], bool]
     ) -> Segment | None:
-        """The segment among these to keep as the spare one, if one is wanted: it must not be longer
-        than `limit_bytes`, and nobody may still be reading it.
+        """The segment among these whose file becomes the spare one, if one is wanted: it must not
+        be longer than `limit_bytes`, and nobody may still be reading it.
         """
         if self.size_bytes:
             return None
         for segment in trimmed:
             if segment.size <= limit_bytes and not is_read(segment.number):
+                self.size_bytes = max(segment.size, segment.room)
                 return segment
         return None
