@@ -175,20 +175,25 @@ class Connection:
             self.heartbeats.heard = True
         self.receiver.receive(self, data)
 
-    def await_check(self, verification: "Verification") -> None:
-        """Wait for a password's check, in which time the client can't be late. Raises
-        ResourceError.
+    def await_check(self, verification: "Verification") -> bool:
+        """Wait for a password's check, in which time the client can't be late; False if there are
+        too many that wait.
         """
-        self.broker.logins.begin()
+        dropped = self.broker.logins.add(verification)
+        if dropped is verification:
+            return False
         self.verification = verification
         self._time_left_s = self._deadline.due - self.broker.timers.now
         self._deadline.cancel()
+        if dropped is not None:
+            self.broker.later(dropped.refuse)
+        return True
 
-    def verified(self, accepted: bool) -> None:
-        """Go on after the password of `verification` has been checked, unless this is over."""
+    def verified(self, accepted: bool | None) -> None:
+        """Go on after the password of `verification` has been checked (None: too many wait)."""
         verification, self.verification = self.verification, None
         if verification is not None:
-            self.broker.logins.end()
+            self.broker.logins.end(verification)
             self._deadline = self._within(self._time_left_s, _HANDSHAKE_LATE)
             self.receiver.verified(self, verification, accepted)
 
@@ -376,8 +381,8 @@ class Connection:
         self.broker.connections.discard(self)
         self._deadline.cancel()
         if self.verification is not None:
+            self.broker.logins.end(self.verification)
             self.verification = None
-            self.broker.logins.end()
         self.spent(0)
 
     def _release(self) -> None:

@@ -93,17 +93,23 @@ class Handshake:
             return self._log_in(user, call.mechanism)
         candidate = user if accepted is None else None
         verification = Verification(connection, name, password, call.mechanism, candidate)
-        try:
-            connection.await_check(verification)
-        except ResourceError:
-            connection.log_refused_login(name, "too many logins at once")
-            if connection.capable("authentication_failure_close"):
-                raise
-            raise HandshakeFailed("too many logins at once") from None
+        if not connection.await_check(verification):
+            raise self._too_many(name)
         return False
 
-    def verified(self, verification: Verification, accepted: bool) -> None:
-        """Go on with what a `Verification` has shown. Raises LoginRefused, HandshakeFailed."""
+    def _too_many(self, name: str) -> Exception:
+        self._connection.log_refused_login(name, "too many logins at once")
+        if not self._connection.capable("authentication_failure_close"):
+            return HandshakeFailed("too many logins at once")
+        return ResourceError("too many logins at once, try again later", at=(0, 0))
+
+    def verified(self, verification: Verification, accepted: bool | None) -> None:
+        """Go on with what a `Verification` has shown, None if there was none.
+
+        Raises LoginRefused, ResourceError, HandshakeFailed.
+        """
+        if accepted is None:
+            raise self._too_many(verification.name)
         user = verification.accepted_user(accepted)
         if user is None:
             raise self._refused(

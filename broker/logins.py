@@ -5,14 +5,18 @@ user, and a wrong password for one whose hash is quick to check, take just as lo
 password for one with a slow hash: how long a refusal takes does not tell who exists.
 """
 
+from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..amqp.errors import ResourceError
 from .passwords import DECOY, PasswordHash
 from .users import User
 
 if TYPE_CHECKING:
     from .connection import Connection
+
+CHECKS_AT_ONCE = 2
+"""How many may be under way."""
 
 CHECKS_MAX = 200
 """How many may wait or be under way: some 5 s of work on two processors."""
@@ -23,7 +27,17 @@ class Verification:
     meanwhile; its connection's `verified` is called with the answer.
     """
 
-    __slots__ = ("_connection", "_password", "mechanism", "name", "password_hash", "user")
+    __slots__ = (
+        "_connection",
+        "_password",
+        "address",
+        "has_begun",
+        "mechanism",
+        "name",
+        "on_turn",
+        "password_hash",
+        "user",
+    )
 
     def __init__(
         self,
@@ -36,12 +50,27 @@ class Verification:
         """Without a `user` the answer is going to be no, but nobody is to see that sooner."""
         self._connection = connection
         self._password = password
+        self.address = connection.name.partition(" -> ")[0].rpartition(":")[0]
+        """Where the client is, without its port."""
+        self.has_begun = False
+        self.on_turn: Callable[[], None] = lambda: None
+        """Called when it is its turn to be checked, or when it won't be any more."""
         self.name = name
         self.mechanism = mechanism
         self.user = user
         self.password_hash: PasswordHash = DECOY
         if user is not None and user.password_hash is not None:
             self.password_hash = user.password_hash
+
+    def begin(self) -> None:
+        """It is its turn."""
+        self.has_begun = True
+        self.on_turn()
+
+    def refuse(self) -> None:
+        """There are too many: its client is told to try again later."""
+        self._connection.verified(None)
+        self.on_turn()
 
     def known_answer(self) -> bool:
         """Whether the password has turned out to be right while this waited: many clients of one
@@ -77,17 +106,82 @@ class Verification:
 
 
 class Logins:
-    """How many passwords are being checked."""
+    """The passwords that are being checked, and those that wait for it.
+
+    Whose turn it is goes round the addresses that clients come from, and for each of them round
+    the names of users: whoever tries passwords, or has a wrong one in many processes, waits for
+    himself.
+    """
 
     def __init__(self) -> None:
-        self._checks = 0
+        self._begun: set[Verification] = set()
+        self._waiting: dict[str, dict[str, deque[Verification]]] = {}
+        """By address and name, in the order of their turns; none is empty."""
 
-    def begin(self) -> None:
-        """One more. Raises ResourceError if that is too many."""
-        if self._checks >= CHECKS_MAX:
-            raise ResourceError("too many logins at once, try again later", at=(0, 0))
-        self._checks += 1
+    def add(self, verification: Verification) -> Verification | None:
+        """Have one begin, at once or when it is its turn.
 
-    def end(self) -> None:
-        """One less."""
-        self._checks -= 1
+        Returns one that is not to be checked any more if there are too many: the last one of the
+        address, and there of the name, with most of them.
+        """
+        if len(self._begun) < CHECKS_AT_ONCE:
+            self._begun.add(verification)
+            verification.begin()
+            return None
+        names = self._waiting.setdefault(verification.address, {})
+        names.setdefault(verification.name, deque()).append(verification)
+        if len(self) <= CHECKS_MAX:
+            return None
+        dropped = self._last_of_most(verification)
+        self._remove(dropped)
+        return dropped
+
+    def __len__(self) -> int:
+        lanes = (lane for names in self._waiting.values() for lane in names.values())
+        return len(self._begun) + sum(map(len, lanes))
+
+    def _last_of_most(self, newest: Verification) -> Verification:
+        """The one to go; the newest, if its address or name has as many as any other."""
+        address, names = max(
+            self._waiting.items(),
+            key=lambda item: (sum(map(len, item[1].values())), item[0] == newest.address),
+        )
+        same = address == newest.address
+        _, lane = max(
+            names.items(), key=lambda item: (len(item[1]), same and item[0] == newest.name)
+        )
+        return lane[-1]
+
+    def end(self, verification: Verification) -> None:
+        """One is done, or nobody wants to know any more."""
+        if verification in self._begun:
+            self._begun.discard(verification)
+            following = self._next()
+            if following is not None:
+                self._begun.add(following)
+                following.begin()
+        else:
+            self._remove(verification)
+
+    def _next(self) -> Verification | None:
+        if not self._waiting:
+            return None
+        address, names = next(iter(self._waiting.items()))
+        name, lane = next(iter(names.items()))
+        following = lane[0]
+        self._remove(following)
+        if lane:
+            names[name] = names.pop(name)
+        if names:
+            self._waiting[address] = self._waiting.pop(address)
+        return following
+
+    def _remove(self, verification: Verification) -> None:
+        names = self._waiting.get(verification.address, {})
+        lane = names.get(verification.name, deque[Verification]())
+        if verification in lane:
+            lane.remove(verification)
+            if not lane:
+                del names[verification.name]
+            if not names:
+                del self._waiting[verification.address]

@@ -177,7 +177,7 @@ class Receiver:
                 raise HandshakeFailed("unexpected frame in the handshake")
 
     def verified(
-        self, connection: "Connection", verification: Verification, accepted: bool
+        self, connection: "Connection", verification: Verification, accepted: bool | None
     ) -> None:
         """Go on with the handshake after a password has been checked."""
         if connection.state is State.HANDSHAKE and self._handshake is not None:

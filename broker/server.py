@@ -27,6 +27,7 @@ from .committer import Committer
 from .configuration import Configuration, ConfigurationError
 from .data import load_definitions, memory_budget_bytes, open_data
 from .log import fields
+from .logins import CHECKS_AT_ONCE
 from .transport import SocketTransport
 from .work import Work
 
@@ -40,8 +41,6 @@ ALARM_WATCH_S = 0.5
 UNWRITTEN_MAX_BYTES = 32 << 20
 LAZY_MAX_BYTES = 1 << 20
 COMMIT_DELAY_S = 0.1
-PASSWORD_CHECKS = 2
-"""How many passwords are checked at the same time."""
 
 
 async def serve(configuration: Configuration, *, ready: Callable[[str, int], None]) -> None:
@@ -167,7 +166,7 @@ class Server:
         self._disk_is_full = False
         self.failure: JournalError | ConfigurationError | None = None
         """Why the broker had to stop, unless it was told to."""
-        self.password_checks = trio.CapacityLimiter(PASSWORD_CHECKS)
+        self.password_checks = trio.CapacityLimiter(CHECKS_AT_ONCE)
         self._go_on = trio.Event()
         self._sleep = trio.CancelScope()
         self._work = trio.Event()

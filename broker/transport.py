@@ -96,7 +96,13 @@ class SocketTransport:
                 await trio.lowlevel.wait_readable(sock)
 
     async def _verify(self, verification: Verification) -> None:
-        """Have a password checked in a thread, so few at a time that others go on."""
+        """Have a password checked in a thread when it is its turn."""
+        if not verification.has_begun:
+            its_turn = trio.Event()
+            verification.on_turn = its_turn.set
+            await its_turn.wait()
+        if self.connection.verification is not verification:
+            return  # there were too many
         async with self._server.password_checks:
             accepted = verification.known_answer() or await trio.to_thread.run_sync(
                 verification.find_out

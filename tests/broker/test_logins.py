@@ -32,9 +32,11 @@ def waiting(
     user: str = "slow",
     password: str = "pw",
     capabilities: tuple[str, ...] = CLOSES,
+    address: str = "10.0.0.1",
 ) -> FakeClient:
     """A client whose password, if that takes long, is being checked."""
     client = server.accept()
+    client.connection.name = f"{address}:4711 -> 10.0.0.9:5672"
     client.feed(PROTOCOL_HEADER)
     client.expect(Connection.Start, 0)
     client.connection.receive(encoded(start_ok(user, password, capabilities), channel=0))
@@ -123,6 +125,82 @@ def test_too_many_at_once_are_told_so_and_others_may_come_when_some_are_done(
     fourth = waiting(server, "nobody")
     for client in (third, fourth):
         assert client.connection.verification is not None
+
+
+def begun(client: FakeClient) -> bool:
+    """Whether its password is being checked now."""
+    verification = client.connection.verification
+    return verification is not None and verification.has_begun
+
+
+def refuse(client: FakeClient) -> None:
+    """Its password turns out to be wrong."""
+    client.connection.verified(False)
+    client.server.end_turn()
+
+
+@pytest.mark.parametrize(
+    ("address", "user"), [("10.6.6.6", "slow"), ("10.0.0.1", "nobody"), ("10.0.0.1", "slow")]
+)
+def test_a_flood_of_wrong_passwords_keeps_others_waiting_for_a_moment_only(
+    server: FakeServer, address: str, user: str
+) -> None:
+    flood = [waiting(server, "nobody", "x", address="10.6.6.6") for _ in range(50)]
+    if (address, user) == ("10.0.0.1", "nobody"):
+        flood += [
+            waiting(server, f"name {number}", "x", address="10.6.6.6") for number in range(50)
+        ]
+    other = waiting(server, user, address=address)
+    assert [begun(client) for client in flood[:3]] == [True, True, False]
+    refuse(flood[0])
+    refuse(flood[1])
+    assert begun(other)
+    refuse(other)
+    assert begun(flood[2])
+
+
+def test_turns_go_round_until_nobody_waits(server: FakeServer) -> None:
+    clients = [
+        waiting(server, f"user {name}", "x", address=f"10.0.0.{address}")
+        for address in range(3)
+        for name in range(3)
+        for _ in range(3)
+    ]
+    while clients:
+        current = [client for client in clients if begun(client)]
+        assert len(current) == min(logins.CHECKS_AT_ONCE, len(clients))
+        refuse(current[0])
+        clients.remove(current[0])
+    assert len(server.broker.logins) == 0
+    assert begun(waiting(server))
+
+
+def test_where_too_many_wait_the_last_of_the_most_goes(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logins, "CHECKS_MAX", 20)
+    flood = [waiting(server, "nobody", "x", address="10.6.6.6") for _ in range(25)]
+    told = "RESOURCE_ERROR - too many logins at once, try again later"
+    for client in flood[20:]:
+        client.expect_connection_closed(506, told, (0, 0))
+    same_address = waiting(server, "slow", address="10.6.6.6")
+    flood[19].expect_connection_closed(506, told, (0, 0))
+    others = [waiting(server, address=f"10.0.0.{number}") for number in range(10)]
+    assert len(server.broker.logins) == 20
+    assert sum(client.connection.verification is not None for client in flood) == 9
+    for client in (same_address, *others):
+        assert client.connection.verification is not None
+        assert not client.received()
+
+
+def test_who_leaves_the_line_makes_room(server: FakeServer) -> None:
+    clients = [waiting(server, "nobody", "x") for _ in range(5)]
+    clients[3].disconnect()
+    clients[0].disconnect()
+    assert [begun(client) for client in clients] == [False, True, True, False, False]
+    for client in clients:
+        client.disconnect()
+    assert len(server.broker.logins) == 0
 
 
 def test_the_same_user_many_times_is_checked_once(server: FakeServer) -> None:

@@ -10,8 +10,8 @@ from trio.testing import MockClock
 from leveret.amqp.frames import PROTOCOL_HEADER, method_frame
 from leveret.amqp.methods import ConnectionStart, ConnectionStartOk, ConnectionTune
 from leveret.broker.administration import Administration
+from leveret.broker.logins import CHECKS_AT_ONCE
 from leveret.broker.passwords import PasswordHash
-from leveret.broker.server import PASSWORD_CHECKS
 from raw_client import RawClient, connected
 from running_server import PATIENCE_S, RunningServer, running_server
 
@@ -114,7 +114,7 @@ async def test_a_crowd_of_clients_of_one_user_is_let_in_by_few_checks() -> None:
             async with trio.open_nursery() as nursery:
                 for _ in range(40):
                     nursery.start_soon(expect_tune, running.port)
-        assert len(checks) <= PASSWORD_CHECKS
+        assert len(checks) <= CHECKS_AT_ONCE
 
 
 async def expect_tune(port: int) -> None:
