@@ -5,7 +5,7 @@ RabbitMQ compares the attributes in this order and names the first that differs.
 
 from ..amqp.errors import PreconditionFailed
 from ..amqp.fields import Field, Table, Value
-from .erlang_terms import erlang_term
+from .erlang_terms import erlang_atom, erlang_term
 from .exchange import Exchange
 from .policy import CLASSIC, QUORUM, STREAM
 from .queue import Queue
@@ -81,7 +81,7 @@ def check_equivalent_exchange(
 
     Of the arguments only the alternate exchange counts.
     """
-    _check(current, "type", kind, current.type)
+    _check(current, "type", erlang_atom(kind), erlang_atom(current.type))
     _check(current, "durable", _word(durable), _word(current.durable))
     _check(current, "auto_delete", _word(auto_delete), _word(current.auto_delete))
     _check(current, "internal", _word(internal), _word(current.internal))

@@ -1,10 +1,13 @@
 """Field values as RabbitMQ prints them in texts: Erlang terms."""
 
+import re
 from collections.abc import Mapping
 from typing import cast
 
 from ..amqp.fields import Field
 from ..amqp.frames import erlang_binary
+
+_PLAIN_WORD = re.compile(r"[a-z][a-zA-Z0-9_@]*")
 
 
 def erlang_term(field: Field) -> str:
@@ -23,6 +26,11 @@ def erlang_term(field: Field) -> str:
     if isinstance(value, dict):
         return f"[{','.join(f'{{{_name(name)},{_typed(value[name])}}}' for name in value)}]"
     return str(value)
+
+
+def erlang_atom(word: str) -> str:
+    """An atom as Erlang's ~p prints it: in quotes, unless it is a plain word."""
+    return word if _PLAIN_WORD.fullmatch(word) else f"'{word}'"
 
 
 def _typed(field: Field) -> str:

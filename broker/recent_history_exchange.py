@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from ..amqp.errors import PreconditionFailed
 from ..amqp.fields import Field
-from ..amqp.frames import erlang_binary
 from .binding import Binding
+from .erlang_terms import erlang_term
 from .exchange import Exchange, Holding
 from .message import Message
 
@@ -96,5 +96,6 @@ def _checked(length: Field) -> int:
     value = length.value
     if length.tag in _LENGTH_TAGS and isinstance(value, int) and value > 0:
         return value
-    shown = erlang_binary(value) if isinstance(value, bytes) else str(value).lower()
-    raise PreconditionFailed(f"Invalid argument {shown}, '{_LENGTH}' must be a positive integer")
+    raise PreconditionFailed(
+        f"Invalid argument {erlang_term(length)}, '{_LENGTH}' must be a positive integer"
+    )

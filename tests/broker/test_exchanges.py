@@ -113,6 +113,7 @@ def test_a_missing_exchange_is_not_found_passively(client: FakeClient) -> None:
 @pytest.mark.parametrize(
     ("kind", "options", "difference"),
     [
+        ("x-random", {}, "'type' for X: received ''x-random'' but current is 'direct'"),
         ("fanout", {"durable": True}, "'type' for X: received 'fanout' but current is 'direct'"),
         (
             "direct",

@@ -108,6 +108,17 @@ def test_messages_expire_at_the_head_of_the_whole_queue(server: FakeServer, clie
     assert bodies(client) == [b"2"]
 
 
+def test_message_that_comes_first_by_its_priority_expires_in_time(
+    server: FakeServer, client: FakeClient
+):
+    client.declare("dead")
+    declare(client, {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"})
+    publish(client, 1)
+    publish(client, 2, expiration="50")
+    server.advance(0.1)
+    assert client.ready_in("dead") == 1
+
+
 def test_ttl_of_a_queue_holds_for_every_priority(server: FakeServer, client: FakeClient):
     declare(client, {"x-message-ttl": 100})
     publish(client, 0, 5, 3)

@@ -470,6 +470,16 @@ def test_head_gives_way_in_a_full_queue(client: FakeClient, overflow: str):
     assert client.get().body == b"2"
 
 
+def test_full_queue_refuses_from_its_limit_on(client: FakeClient):
+    declare(client, {"x-max-length": 1, "x-overflow": "reject-publish"})
+    client.request(Confirm.Select(), Confirm.SelectOk)
+    client.publish(b"1", "q")
+    client.expect(Basic.Ack)
+    client.publish(b"2", "q")
+    client.expect(Basic.Nack)
+    assert bodies(client) == b"1"
+
+
 def test_what_comes_back_too_large_for_the_queue_goes_to_a_consumer_that_waits(client: FakeClient):
     declare(client, {"x-max-length-bytes": 5})
     client.consume()

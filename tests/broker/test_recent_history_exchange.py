@@ -147,7 +147,8 @@ def test_expiration_counts_from_the_binding(server: FakeServer, client: FakeClie
 
 
 @pytest.mark.parametrize(
-    ("length", "shown"), [(0, "0"), (-1, "-1"), ("five", '<<"five">>'), (True, "true")]
+    ("length", "shown"),
+    [(0, "0"), (-1, "-1"), ("five", '<<"five">>'), (True, "true"), (None, "undefined")],
 )
 def test_length_that_is_no_positive_number_is_refused(client: FakeClient, length: Any, shown: str):
     client.send(
