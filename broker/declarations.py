@@ -127,9 +127,9 @@ def _check_topic(channel: Channel, exchange: Exchange, routing_key: str) -> None
 def _exchange_pair(channel: Channel, call: ExchangeBind | ExchangeUnbind) -> tuple[str, str]:
     destination, source = _name(call.destination), _name(call.source)
     vhost, permissions = channel.connection.vhost, channel.connection.permissions
+    permissions.check(Right.WRITE, "exchange", destination)
     vhost.check_not_default(destination)
     vhost.check_not_default(source)
-    permissions.check(Right.WRITE, "exchange", destination)
     permissions.check(Right.READ, "exchange", source)
     return destination, source
 
@@ -220,8 +220,8 @@ def _binding_names(channel: Channel, call: QueueBind | QueueUnbind) -> tuple[str
     key = call.routing_key if call.queue or call.routing_key else name
     exchange = _name(call.exchange)
     permissions.check(Right.WRITE, "queue", name)
-    permissions.check(Right.READ, "exchange", exchange)
     channel.connection.vhost.check_not_default(exchange)
+    permissions.check(Right.READ, "exchange", exchange)
     return name, key, exchange
 
 

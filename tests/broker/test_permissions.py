@@ -27,6 +27,9 @@ def refusal(kind: str, name: str) -> str:
     return f"ACCESS_REFUSED - access to {kind} '{name}' in vhost '/' refused for user 'shop'"
 
 
+DEFAULT = "ACCESS_REFUSED - operation not permitted on the default exchange"
+
+
 # --- which right is needed for what -----------------------------------------------------------
 
 NONE = ("", "", "")
@@ -125,6 +128,27 @@ def test_a_generated_name_is_shown_when_it_is_refused() -> None:
     client.send(Queue.Declare(queue=""))
     (close,) = client.received()
     assert close.call.reply_text.startswith("ACCESS_REFUSED - access to queue 'amq.gen-")
+
+
+@pytest.mark.parametrize(
+    ("call", "write", "text"),
+    [
+        (Queue.Bind(queue="q", exchange=""), "^q$", DEFAULT),
+        (Queue.Unbind(queue="q", exchange=""), "^q$", DEFAULT),
+        (Queue.Bind(queue="q", exchange=""), "", refusal("queue", "q")),
+        (Exchange.Bind(destination="x", source=""), "^x$", DEFAULT),
+        (Exchange.Bind(destination="", source="x"), "default", DEFAULT),
+        (Exchange.Bind(destination="", source="x"), "", refusal("exchange", "amq.default")),
+        (Exchange.Unbind(destination="x", source=""), "", refusal("exchange", "x")),
+    ],
+)
+def test_the_default_exchange_is_refused_between_the_two_rights_for_binding(
+    call: Frame, write: str, text: str
+) -> None:
+    client = server_with("", write, "").connect("shop", "pw")
+    client.send(call)
+    class_id, method_id = call.index >> 16, call.index & 0xFFFF
+    client.expect_channel_closed(403, text, (class_id, method_id))
 
 
 def test_rights_are_asked_for_before_anything_is_looked_for() -> None:
