@@ -19,6 +19,7 @@ from ..amqp.errors import PreconditionFailed
 from .policy import QUORUM
 from .queue_settings import queue_type
 from .rules import Rules
+from .settling import settle_in_turns
 from .timers import Timer, Timers
 from .unsettled import Outcome
 
@@ -109,7 +110,7 @@ class AckTimeouts:
     def _time_out(
         self, channel: "Channel", queue: "Queue", consumer: "Consumer | None", timeout_ms: int
     ) -> None:
-        if channel.connection.held:
+        if channel.connection.waiting:
             return  # until a later look: answers come in order
         if self._rules.classic_ack_timeout or consumer is None:
             return channel.connection.close_channel(
@@ -126,7 +127,7 @@ class AckTimeouts:
             channel.cancelled_by_broker(consumer)
         deliveries = channel.unsettled.deliveries
         theirs = [tag for tag, (_, _, each) in deliveries.items() if each is consumer]
-        return channel.settle([deliveries.pop(tag) for tag in theirs], Outcome.TIMED_OUT)
+        return settle_in_turns(channel, theirs, Outcome.TIMED_OUT)
 
 
 def _oldest_of_each(unsettled: "Unsettled") -> list[int]:

@@ -37,6 +37,7 @@ from .memory import MemoryBudget
 from .passwords import SHA256, hashed
 from .permissions import Patterns
 from .property_kinds import PropertyKinds
+from .settling import Settling
 from .store import JournalStore
 from .timers import Timers
 from .users import User
@@ -84,6 +85,7 @@ class Broker:
         self._store = None if journal is None else JournalStore(journal, self.next_message_id)
         self._later: deque[Callable[[], None]] = deque()
         self.dirty: list[Work] = []
+        self._settlings: dict[Settling, None] = {}
         self.intake = Intake(journal, self.timers, self.next_message_id, self.later)
         self.connections: set[Connection] = set()
         self.ack_timeouts = AckTimeouts(
@@ -178,6 +180,15 @@ class Broker:
         """Have a call made at the end of the turn, after what is going on now."""
         self._later.append(call)
 
+    def begin_settling(self, settling: Settling) -> None:
+        """Have deliveries settled bit by bit in the turns to come."""
+        self._settlings[settling] = None
+        self._mark_dirty(settling)
+
+    def end_settling(self, settling: Settling) -> None:
+        """All of them are settled."""
+        del self._settlings[settling]
+
     def do_postponed(self) -> None:
         """Make the calls that were put off with `later`."""
         while self._later:
@@ -207,11 +218,14 @@ class Broker:
         return 0 if self.journal is None else self.journal.position
 
     def note_deliveries(self) -> None:
-        """Before the broker stops: be done with what was purged, and remember what has been
-        delivered, for the redelivered flag.
+        """Before the broker stops: be done with what was purged or is being settled, and remember
+        what has been delivered, for the redelivered flag.
         """
         if self.journal is None:
             return
+        for settling in tuple(self._settlings):
+            settling.finish()
+        self.do_postponed()
         for vhost in self.vhosts.values():
             for queue in vhost.queues.values():
                 queue.stop()

@@ -11,6 +11,7 @@ from .consumer import Consumer
 from .death import Reason
 from .publisher import Publisher
 from .queue import Queue
+from .settling import Settling, settle_in_turns
 from .unsettled import Delivery, Outcome, Unsettled
 
 if TYPE_CHECKING:
@@ -31,12 +32,15 @@ class Channel:
         "prefetch",
         "publisher",
         "reply_queue",
+        "settling",
         "unsettled",
     )
 
     def __init__(self, connection: "Connection", number: int):
         self.connection = connection
         self.number = number
+        self.settling: Settling | None = None
+        """The work of settling very much, while there is any."""
         self.consumers: dict[str, Consumer] = {}
         self.unsettled = Unsettled()
         self.publisher = Publisher(self)
@@ -49,7 +53,7 @@ class Channel:
 
     def send(self, call: Method) -> None:
         """Send a method to the client."""
-        self.connection.send(method_frame(self.number, call))
+        self.connection.send_in_order(method_frame(self.number, call))
 
     def queue_name(self, name: str) -> str:
         """A queue's name as a method gives it: the empty one stands for the queue declared last.
@@ -169,4 +173,4 @@ class Channel:
             self.cancel(consumer)
         if self.publisher.transaction is not None:
             self.publisher.transaction.rollback(self)
-        self.settle(list(self.unsettled.take_all().values()), Outcome.ABANDONED)
+        settle_in_turns(self, self.unsettled.tags(0), Outcome.ABANDONED)

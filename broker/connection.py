@@ -86,8 +86,12 @@ class Connection:
         self.touched = False
         self.finished = False
         """Nothing more will be sent or read: hang up."""
-        self.held = b""
-        """A reply that waits for the disk; nothing more is taken from the client meanwhile."""
+        self.waiting = 0
+        """For how many things it waits: for the disk, or until very much is settled. Nothing more
+        is taken from the client meanwhile.
+        """
+        self._held = b""
+        """Replies that wait with it."""
         self.verification: Verification | None = None
         """A password is being checked; nothing more is taken from the client meanwhile."""
         self.blocked = False
@@ -125,20 +129,33 @@ class Connection:
         """Keep a reply back, and whatever the client sends after it, until the journal is durable
         up to `position`.
         """
-        self.held = reply
+        self.wait()
+        self._held += reply
         self.broker.when_durable(position, self._go_on)
+
+    def wait(self) -> None:
+        """Take nothing more from the client, nor answer, until `waited` is called."""
+        self.waiting += 1
+
+    def waited(self) -> None:
+        """Go on, in this turn, if there is nothing else to wait for."""
+        self.broker.later(self._go_on)
 
     def send_in_order(self, data: bytes) -> None:
         """Send, but not before a reply that is kept back."""
-        if self.held:
-            self.held += data
+        if self.waiting:
+            self._held += data
         else:
             self.send(data)
 
     def _go_on(self) -> None:
-        reply, self.held = self.held, b""
-        if self.state is State.OPEN:
+        self.waiting = max(self.waiting - 1, 0)  # a connection that is closed waits no more
+        if self.waiting:
+            return
+        reply, self._held = self._held, b""
+        if self.state in (State.OPEN, State.LEAVING):
             self.send(reply)
+        self.spent(0)
         self.receiver.receive(self, b"")
 
     @property
@@ -155,7 +172,7 @@ class Connection:
         if self.heartbeats is not None:
             self.heartbeats.sent_at = self.broker.timers.now
         self.answered_bytes = 0
-        if self.receiver.kept_bytes and not self.held:
+        if self.receiver.kept_bytes and not self.waiting:
             self.broker.later(lambda: self.receiver.receive(self, b""))
         if self.stalled:
             stalled, self.stalled = self.stalled, {}
@@ -322,7 +339,7 @@ class Connection:
             self.receiver.method & 0xFFFF,
         )
         self._release()
-        self.blocked, self.held = False, b""
+        self.blocked, self.waiting, self._held = False, 0, b""
         self.send(
             method_frame(0, ConnectionClose(error.code, error.reply_text, class_id, method_id))
         )
@@ -346,7 +363,7 @@ class Connection:
             extra=fields(connection=self.name, code=close.reply_code, text=close.reply_text),
         )
         self._release()
-        self.send(method_frame(0, ConnectionCloseOk()))
+        self.send_in_order(method_frame(0, ConnectionCloseOk()))
         self.state = State.LEAVING
         self._deadline = self._within(CLOSE_TIMEOUT_S, "the client has not hung up")
 

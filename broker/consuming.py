@@ -28,6 +28,7 @@ from .queue import Queue
 from .queue_arguments import check_ack_timeout_argument
 from .queue_settings import queue_type
 from .rules import Rules
+from .settling import is_much, settle_in_turns
 from .unsettled import Outcome
 
 _STREAM_ARGUMENTS = ("x-stream-offset", "x-stream-filter", "x-stream-match-unfiltered")
@@ -190,11 +191,12 @@ def basic_reject(channel: Channel, call: BasicReject) -> None:
 
 def _settle(channel: Channel, tag: int, multiple: bool, outcome: Outcome) -> None:
     transaction = channel.publisher.transaction
+    if multiple and transaction is None and is_much(len(channel.unsettled.deliveries)):
+        return settle_in_turns(channel, channel.unsettled.tags(tag), outcome)
     deliveries = channel.unsettled.take(tag, multiple)
     if transaction is None:
-        channel.settle(list(deliveries.values()), outcome)
-    else:
-        transaction.settled.add(deliveries, outcome)
+        return channel.settle(list(deliveries.values()), outcome)
+    return transaction.settled.add(deliveries, outcome)
 
 
 def basic_recover(channel: Channel, call: BasicRecover) -> None:
@@ -211,4 +213,4 @@ def basic_recover_async(channel: Channel, call: BasicRecoverAsync) -> None:
 def _recover(channel: Channel, requeue: bool) -> None:
     if not requeue:
         raise NotSupported("requeue=false")
-    channel.settle(list(channel.unsettled.take_all().values()), Outcome.HANDED_BACK)
+    settle_in_turns(channel, channel.unsettled.tags(0), Outcome.HANDED_BACK)

@@ -54,6 +54,7 @@ class Features:
         "limits",
         "mixed",
         "prioritized",
+        "returning",
     )
 
     def __init__(self, queue: "Queue", *, prioritized: bool = False):
@@ -72,6 +73,14 @@ class Features:
         self.deduplication: Deduplication | None = None
         self.firehose: Firehose | None = None
         """What is told of each delivery, while the vhost is traced."""
+        self.returning = 0
+        """How often very many messages are on their way back: nothing is given out meanwhile."""
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether the queue has any features."""
+        others = (self.limits, self.prioritized, self.mixed, self.firehose, self.deduplication)
+        return bool(self.returning or self.expiry is not None or any(others))
 
     def limit(self, limits: Limits | None) -> None:
         """Have other limits, or none, from now on, also for what the queue holds already."""
@@ -188,6 +197,8 @@ class Features:
         message with a time of 0 may still find its consumer.
         """
         queue = self._queue
+        if self.returning:
+            return False
         if self._counting:
             self._counting = self.limits is not None and count_some(self.limits, queue.lines())
         if queue.deliver() if self._delivers_in_bulk else self._deliver(most):
@@ -232,9 +243,9 @@ class Features:
 
     def passes_expired(self) -> bool:
         """Have no overdue message stand at the head, for a basic.get; False if they are too many to
-        drop all now.
+        drop all now, or if others are on their way back.
         """
-        return any(self.expire() for _ in range(PASSED_STEPS))
+        return not self.returning and any(self.expire() for _ in range(PASSED_STEPS))
 
     def expire(self) -> bool:
         """Drop overdue messages from the head on, and wait for the next one to be overdue; False if
@@ -250,8 +261,7 @@ class Features:
         if self._is_over(expiry, head):
             expiry.stop()
             self.expiry = None
-            others = (self.limits, self.prioritized, self.mixed, self.firehose, self.deduplication)
-            if not any(others):
+            if not self.is_needed:
                 queue.features = None
         else:
             for front in fronts:

@@ -96,16 +96,16 @@ class Receiver:
             self._rest += data
             return
         rest = self._rest
-        if rest and not connection.held and len(rest) + len(data) > LARGE_BYTES:
+        if rest and not connection.waiting and len(rest) + len(data) > LARGE_BYTES:
             missing = _missing_bytes(rest)
             if missing <= len(data):
                 self._handle(connection, rest + data[:missing], 0)
-                if not self._rest and not connection.held:
+                if not self._rest and not connection.waiting:
                     self._handle(connection, data, missing)
                     return
                 data = data[missing:]
         data = self._rest + data
-        if connection.held:
+        if connection.waiting:
             self._rest = data
         else:
             self._handle(connection, data, 0)
@@ -236,7 +236,7 @@ class Receiver:
             kind, number, payload, at = framed
             self.position = at
             self._receive_frame(connection, kind, number, payload)
-            if connection.state is not State.OPEN or connection.held or connection.is_full:
+            if connection.state is not State.OPEN or connection.waiting or connection.is_full:
                 return connection.state is State.OPEN
         self.position = at
         return True

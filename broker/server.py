@@ -297,9 +297,10 @@ class Server:
     def _release_publishers(self) -> None:
         for connection in self.broker.connections:
             connection.unblock()
-        self._let_go_on()
+        self.let_go_on()
 
-    def _let_go_on(self) -> None:
+    def let_go_on(self) -> None:
+        """Have those that wait for `may_go_on` see whether they may."""
         self._go_on.set()
         self._go_on = trio.Event()
 
@@ -310,7 +311,7 @@ class Server:
         except JournalError as error:
             self._journal_failed(error)
         self.end_turn()
-        self._let_go_on()
+        self.let_go_on()
 
     def _disk_full(self, full: bool) -> None:
         self._disk_is_full = full
@@ -412,7 +413,7 @@ class Server:
         for connection in list(self.broker.connections):
             connection.shut(error)
         self.end_turn()
-        self._let_go_on()
+        self.let_go_on()
         if self.broker.connections:
             with trio.move_on_after(self._configuration.shutdown_timeout_s):
                 await self._gone.wait()

@@ -112,13 +112,13 @@ class SocketTransport:
         self._server.end_turn()
 
     def _must_wait(self) -> bool:
-        """Whether nothing must be read now: an alarm holds, a reply waits for the disk, the disk
-        is too far behind, or the client does not take what it asked for.
+        """Whether nothing must be read now: an alarm holds, something must be on disk or settled
+        first, the disk is too far behind, or the client does not take what it asked for.
         """
         connection = self.connection
         return not connection.finished and (
             connection.blocked
-            or bool(connection.held)
+            or connection.waiting > 0
             or connection.is_full
             or self._server.disk_is_behind
         )
@@ -160,6 +160,8 @@ class SocketTransport:
                 self._server.nursery.start_soon(self._write)
         if connection.finished:
             self._reading.cancel()
+        elif connection.paused and not self._must_wait():
+            self._server.let_go_on()
 
     def _send_output(self) -> None:
         """Hand the connection's output to the socket; what it does not take is `_unsent`."""

@@ -6,6 +6,7 @@ each tag is looked at once in all.
 """
 
 from enum import Enum, auto
+from itertools import takewhile
 from typing import TypeAlias
 
 from ..amqp.errors import PreconditionFailed
@@ -70,6 +71,18 @@ class Unsettled:
         else:
             named = [each for each in tags if each in deliveries]
         return {each: deliveries.pop(each) for each in named}
+
+    def tags(self, tag: int) -> list[int]:
+        """The tags of all deliveries up to one, 0 meaning all; to be taken out bit by bit.
+
+        Raises PreconditionFailed for a tag that is not outstanding.
+        """
+        if tag and tag not in self.deliveries:
+            raise PreconditionFailed(f"unknown delivery tag {tag}")
+        self._lowest = (tag or self.last_tag) + 1
+        if tag in (0, self.last_tag):
+            return list(self.deliveries)
+        return list(takewhile(tag.__ge__, self.deliveries))
 
     def take_all(self) -> dict[int, Delivery]:
         """Every outstanding delivery, taken out."""

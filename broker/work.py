@@ -4,7 +4,7 @@ from typing import Protocol
 
 
 class Work(Protocol):
-    """Something that has work for the end of the turn: a queue, or what one has left.
+    """Something that has work for the end of the turn: a queue, or what one or a channel has left.
 
     `dirty` says that it is on the broker's list. The names are for logs.
     """
@@ -13,7 +13,7 @@ class Work(Protocol):
 
     @property
     def name(self) -> str:
-        """Of the queue."""
+        """Of the queue or channel."""
         ...
 
     @property

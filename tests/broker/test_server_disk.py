@@ -194,7 +194,7 @@ async def test_a_connection_whose_reply_waits_for_the_disk_is_not_missed(
         connection = running.connection_of(client)
         await client.send(method_frame(1, DURABLE))
         with trio.fail_after(PATIENCE_S):
-            await until(lambda: bool(connection.held))
+            await until(lambda: connection.waiting > 0)
         await let_pass(clock, 10 * HEARTBEAT_S)
         assert connection in running.broker.connections
         disk.capacity_bytes = ROOMY_BYTES

@@ -68,7 +68,7 @@ class Comparison:
         while True:
             if it.waiting is not None:
                 if not answers:
-                    if not it.fake.connection.held:
+                    if not it.fake.connection.waiting:
                         raise Violation(f"no answer: {it.waiting} is owed to {it.model.name}")
                     self._stage.waiting.append(it)
                     return

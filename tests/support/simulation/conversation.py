@@ -88,7 +88,7 @@ class Conversation:
             again = False
             for it in list(self._stage.clients.values()):
                 connection = it.fake.connection
-                if not it.flushed or connection.held or connection.blocked:
+                if not it.flushed or connection.waiting or connection.blocked:
                     continue
                 again = True
                 it.flushed = False

@@ -1,0 +1,159 @@
+"""Settling very many deliveries bit by bit: when they are acknowledged or nacked at once, or when
+their channel ends.
+
+To the client that is one step: until all is done it is not read from, and what it is answered comes
+after that. To others it is one, too, where it matters: a queue gives nothing out before all that is
+on its way back has arrived, so that new messages don't overtake it (those that go to the end of a
+quorum queue may do so). Deliveries count as outstanding until it is their turn. When the broker
+stops it finishes what is left; a crash in between is one between acknowledgements.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from .features import Features
+from .unsettled import Outcome
+
+if TYPE_CHECKING:
+    from .channel import Channel
+    from .queue import Queue
+
+ACKNOWLEDGED_AT_ONCE = 5000
+SETTLED_AT_ONCE = 200
+"""How many deliveries of a channel are settled in one turn: acknowledged, or otherwise."""
+
+_COME_BACK = (Outcome.ABANDONED, Outcome.TIMED_OUT, Outcome.RETURNED, Outcome.HANDED_BACK)
+
+
+def is_much(deliveries: int) -> bool:
+    """Whether so many are to be settled in several turns."""
+    return deliveries > SETTLED_AT_ONCE
+
+
+def settle_in_turns(channel: "Channel", tags: list[int], outcome: Outcome) -> None:
+    """Settle deliveries of a channel, after all that is being settled already, and at once if they
+    are few. Those that are not outstanding any more by then are passed over.
+    """
+    if tags:
+        if channel.settling is None:
+            channel.settling = Settling(channel)
+        channel.settling.add(tags, outcome)
+
+
+class Settling:
+    """What is being settled on one channel, as `Work` for the turns to come.
+
+    The channel refers to it until it is done.
+    """
+
+    __slots__ = ("_channel", "_orders", "_waits", "dirty")
+
+    def __init__(self, channel: "Channel"):
+        self._channel = channel
+        self._orders: deque[_Order] = deque()
+        self._waits = False
+        """Whether the client waits for it."""
+        self.dirty = False
+
+    @property
+    def name(self) -> str:
+        """Of the channel."""
+        return f"channel {self._channel.number} of {self._channel.connection.name}"
+
+    @property
+    def vhost_name(self) -> str:
+        """Of its vhost."""
+        return self._channel.connection.vhost.name
+
+    def add(self, tags: list[int], outcome: Outcome) -> None:
+        """Settle deliveries after the others."""
+        self._orders.append(_Order(self._channel, tags, outcome))
+        if len(self._orders) == 1 and self.dispatch():
+            self._waits = True
+            connection = self._channel.connection
+            connection.wait()
+            connection.broker.begin_settling(self)
+
+    def dispatch(self) -> bool:
+        """Settle some deliveries; True if there are more."""
+        try:
+            if not self._orders[0].go_on():
+                self._orders.popleft().end()
+            self.dirty = bool(self._orders)
+        except BaseException:
+            self.dirty = False
+            self._give_up()
+            raise
+        finally:
+            if not self.dirty:
+                self._end()
+        return self.dirty
+
+    def _end(self) -> None:
+        self._channel.settling = None
+        if self._waits:
+            self._channel.connection.broker.end_settling(self)
+            self._channel.connection.waited()
+
+    def _give_up(self) -> None:
+        """Nobody must wait for ever for what has failed."""
+        while self._orders:
+            self._orders.popleft().end()
+
+    def finish(self) -> None:
+        """Settle all that is left, for the broker stops."""
+        while self._orders:
+            self.dispatch()
+
+
+class _Order:
+    """Deliveries with one outcome."""
+
+    __slots__ = ("_at", "_channel", "_held_back", "_outcome", "_tags")
+
+    def __init__(self, channel: "Channel", tags: list[int], outcome: Outcome):
+        self._channel = channel
+        self._tags = tags
+        self._outcome = outcome
+        self._at = 0
+        self._held_back: set[Queue] = set()
+        if outcome in _COME_BACK and is_much(len(tags)):
+            deliveries = channel.unsettled.deliveries
+            self._held_back = {deliveries[tag][1] for tag in tags if tag in deliveries}
+        hold_back(self._held_back)
+
+    def go_on(self) -> bool:
+        """Settle some; True if there are more."""
+        acknowledged = self._outcome is Outcome.ACKNOWLEDGED
+        start = self._at
+        self._at += ACKNOWLEDGED_AT_ONCE if acknowledged else SETTLED_AT_ONCE
+        take = self._channel.unsettled.deliveries.pop
+        taken = [take(tag, None) for tag in islice(self._tags, start, self._at)]
+        self._channel.settle([each for each in taken if each is not None], self._outcome)
+        return self._at < len(self._tags)
+
+    def end(self) -> None:
+        """Let the queues give out messages again."""
+        let_go_on(self._held_back)
+
+
+def hold_back(queues: "Iterable[Queue]") -> None:
+    """Have queues give nothing out for a while: messages are on their way back."""
+    for queue in queues:
+        if not queue.deleted:
+            if queue.features is None:
+                queue.features = Features(queue)
+            queue.features.returning += 1
+
+
+def let_go_on(queues: "Iterable[Queue]") -> None:
+    """All messages that were on their way back to queues have arrived."""
+    for queue in queues:
+        features = queue.features
+        if features is not None and not queue.deleted:
+            features.returning -= 1
+            if not features.is_needed:
+                queue.features = None
+            queue.look()

@@ -1,0 +1,325 @@
+"""Very many deliveries are settled bit by bit, and others are served in between."""
+
+from typing import Any
+
+import pytest
+from pamqp import commands
+from pamqp.commands import Basic, Channel, Queue
+
+from durable_server import DurableServer
+from fake_client import FakeClient, FakeServer, encoded, message
+from leveret.amqp.errors import ConnectionForced
+from leveret.broker import settling
+from leveret.broker.queue import Queue as BrokerQueue
+
+COUNT = 35
+ALL = [b"%02d" % number for number in range(COUNT)]
+DEAD = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
+NACK = Basic.Nack(0, multiple=True, requeue=False)
+GIVE_BACK = Basic.Nack(0, multiple=True, requeue=True)
+
+
+@pytest.fixture(autouse=True)
+def ten_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settling, "ACKNOWLEDGED_AT_ONCE", 10)
+    monkeypatch.setattr(settling, "SETTLED_AT_ONCE", 10)
+
+
+@pytest.fixture
+def server() -> DurableServer:
+    return DurableServer()
+
+
+def consumer_of_all(server: FakeServer, arguments: dict[str, Any] | None = None) -> FakeClient:
+    """A client that has got all messages of q, acknowledged none and consumes no more."""
+    client = server.connect()
+    client.declare("dead", durable=True)
+    client.declare("q", durable=True, arguments=arguments or {})
+    client.feed(b"".join(message(body, "q", delivery_mode=2) for body in ALL))
+    client.consume("q")
+    client.send(Basic.Cancel("c"))
+    assert [each.body for each in client.received()][:COUNT] == ALL
+    return client
+
+
+def begin(client: FakeClient, *calls: Any) -> None:
+    """Send something, and have the first turn after it."""
+    client.connection.receive(encoded(*calls))
+    one_turn(client.server)
+    assert client.server.broker.dirty
+
+
+def one_turn(server: FakeServer) -> None:
+    server.broker.finish_turn()
+    for connection in server.broker.take_touched():
+        connection.transport.flush()
+
+
+def queue_of(server: FakeServer) -> BrokerQueue:
+    return server.broker.vhosts["/"].queues["q"]
+
+
+def drained(client: FakeClient, queue: str = "q") -> list[bytes]:
+    return [client.get(queue, no_ack=True).body for _ in range(client.ready_in(queue))]
+
+
+def crashed(server: DurableServer) -> DurableServer:
+    """The server that comes up after a crash that follows the writing of all that was done."""
+    batch = server.journal.take_batch()
+    assert batch is not None
+    batch.write_and_sync()
+    server.journal.synced(batch)
+    return server.restarted(clean=False)
+
+
+# --- bit by bit -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "left", "dead"),
+    [
+        (Basic.Ack(0, multiple=True), [], []),
+        (Basic.Ack(30, multiple=True), ALL[30:], []),
+        (NACK, [], ALL),
+        (Basic.Nack(30, multiple=True, requeue=False), ALL[30:], ALL[:30]),
+        (GIVE_BACK, ALL, []),
+        (Basic.Recover(requeue=True), ALL, []),
+        (Channel.Close(200, "", 0, 0), ALL, []),
+    ],
+    ids=["ack all", "ack", "nack all", "nack", "give back", "recover", "close"],
+)
+def test_many_deliveries_are_settled_in_several_turns(
+    server: DurableServer, call: Any, left: list[bytes], dead: list[bytes]
+) -> None:
+    client = consumer_of_all(server, DEAD)
+    client.connection.receive(encoded(call))
+    turns = 0
+    while not turns or server.broker.dirty:
+        one_turn(server)
+        turns += 1
+    assert turns == (2 if "30" in str(dict(call)) else 3)
+    server.end_turn()
+    other = server.connect()
+    client.disconnect()
+    assert drained(other) == left
+    assert drained(other, "dead") == dead
+
+
+def test_an_unknown_tag_settles_nothing(server: DurableServer) -> None:
+    client = consumer_of_all(server)
+    client.send(Basic.Nack(COUNT + 1, multiple=True))
+    client.expect_channel_closed(
+        406, f"PRECONDITION_FAILED - unknown delivery tag {COUNT + 1}", (60, 120)
+    )
+    assert drained(server.connect()) == ALL
+
+
+def test_deliveries_that_are_behind_the_tag_stay_outstanding(server: DurableServer) -> None:
+    client = consumer_of_all(server)
+    client.send(Basic.Ack(3), Basic.Ack(25, multiple=True), Basic.Ack(26), GIVE_BACK)
+    assert drained(client) == ALL[26:]
+
+
+def test_a_delivery_limit_holds_for_what_a_lost_connection_leaves(server: DurableServer) -> None:
+    arguments = {**DEAD, "x-queue-type": "quorum", "x-delivery-limit": 0}
+    client = consumer_of_all(server, arguments)
+    client.disconnect()
+    other = server.connect()
+    assert drained(other) == []
+    assert drained(other, "dead") == ALL
+
+
+# --- the client -------------------------------------------------------------------------------
+
+
+def test_what_the_client_sends_is_carried_out_when_all_is_settled(server: DurableServer) -> None:
+    client = consumer_of_all(server)
+    begin(client, GIVE_BACK, Queue.Declare(queue="q", passive=True))
+    client.connection.receive(encoded(Basic.Get(queue="q")))
+    assert not client.received()
+    server.end_turn()
+    assert client.expect(Queue.DeclareOk).message_count == COUNT
+    assert client.expect_content(Basic.GetOk).body == ALL[0]
+
+
+def test_recover_is_answered_when_all_is_back(server: DurableServer) -> None:
+    client = consumer_of_all(server)
+    begin(client, Basic.Recover(requeue=True))
+    assert not client.received()
+    server.end_turn()
+    client.expect(Basic.RecoverOk)
+
+
+def test_a_channel_is_closed_when_all_is_back(server: DurableServer) -> None:
+    client = consumer_of_all(server)
+    begin(client, Channel.Close(200, "", 0, 0))
+    assert not client.received()
+    server.end_turn()
+    client.expect(Channel.CloseOk)
+    client.open_channel(1)
+    assert drained(client) == ALL
+
+
+def test_a_connection_is_closed_when_all_is_back(server: DurableServer) -> None:
+    client = consumer_of_all(server)
+    client.connection.receive(encoded(commands.Connection.Close(200, "", 0, 0), channel=0))
+    one_turn(server)
+    assert not client.received()
+    server.end_turn()
+    client.expect(commands.Connection.CloseOk, 0)
+    assert drained(server.connect()) == ALL
+
+
+def test_a_connection_that_the_broker_closes_meanwhile_is_told_so(server: DurableServer) -> None:
+    client = consumer_of_all(server)
+    begin(client, GIVE_BACK, Queue.Declare(queue="q", passive=True))
+    client.connection.shut(ConnectionForced("by hand", at=(0, 0)))
+    server.end_turn()
+    client.expect_connection_closed(320, "CONNECTION_FORCED - by hand", (0, 0))
+    assert drained(server.connect()) == ALL
+
+
+def test_acknowledgements_hold_though_the_connection_is_lost_meanwhile(
+    server: DurableServer,
+) -> None:
+    client = consumer_of_all(server)
+    begin(client, Basic.Ack(30, multiple=True))
+    client.disconnect()
+    assert drained(server.connect()) == ALL[30:]
+
+
+def test_a_closed_connection_is_forgotten_in_the_end(server: DurableServer) -> None:
+    client = consumer_of_all(server)
+    channel = client.connection.channels[1]
+    client.connection.lost("")
+    assert channel.settling is not None
+    server.end_turn()
+    assert channel.settling is None
+    assert not channel.unsettled.deliveries
+
+
+# --- others -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"x-queue-type": "quorum", "x-delivery-limit": 9},
+        {"x-max-priority": 3},
+        {"x-message-ttl": 1_000_000},
+    ],
+    ids=["plain", "quorum", "priorities", "ttl"],
+)
+@pytest.mark.parametrize("call", [GIVE_BACK, Channel.Close(200, "", 0, 0)], ids=["nack", "close"])
+def test_new_messages_do_not_overtake_what_is_on_its_way_back(
+    server: DurableServer, arguments: dict[str, Any], call: Any
+) -> None:
+    client = consumer_of_all(server, arguments)
+    other, publisher = server.connect(), server.connect()
+    other.consume("q")
+    begin(client, call)
+    publisher.connection.receive(message(b"new", "q"))
+    one_turn(server)
+    assert not other.received()
+    server.end_turn()
+    assert other.bodies() == [*ALL, b"new"]
+
+
+def test_get_finds_nothing_rather_than_a_newer_message(server: DurableServer) -> None:
+    client = consumer_of_all(server)
+    other = server.connect()
+    begin(client, GIVE_BACK)
+    other.connection.receive(message(b"new", "q") + encoded(Basic.Get(queue="q")))
+    one_turn(server)
+    other.expect(Basic.GetEmpty)
+    server.end_turn()
+    assert drained(other) == [*ALL, b"new"]
+
+
+def test_others_are_served_and_the_queue_delivers_while_many_die(server: DurableServer) -> None:
+    client = consumer_of_all(server, DEAD)
+    other = server.connect()
+    other.consume("q")
+    begin(client, NACK)
+    other.connection.receive(message(b"new", "q") + encoded(Queue.Declare(queue="r")))
+    one_turn(server)
+    assert server.broker.dirty
+    other.expect(Queue.DeclareOk)
+    assert other.bodies() == [b"new"]
+
+
+def test_two_channels_of_one_connection_settle_at_the_same_time(server: DurableServer) -> None:
+    client = consumer_of_all(server)
+    client.open_channel(2)
+    client.feed(b"".join(message(b"m%02d" % n, "q", channel=2) for n in range(COUNT)))
+    client.consume("q", channel=2)
+    client.received()
+    other = server.connect()
+    other.consume("q")
+    begin(client, GIVE_BACK)
+    client.connection.lost("")
+    one_turn(server)
+    assert not other.received()
+    server.end_turn()
+    assert other.bodies() == [*ALL, *(b"m%02d" % n for n in range(COUNT))]
+
+
+def test_a_queue_that_is_deleted_meanwhile_gets_nothing_back(server: DurableServer) -> None:
+    client = consumer_of_all(server)
+    other = server.connect()
+    begin(client, GIVE_BACK, Queue.Declare(queue="q", durable=True))
+    other.send(Queue.Delete(queue="q"))
+    server.end_turn()
+    assert client.expect(Queue.DeclareOk).message_count == 0
+    assert server.journal.statistics().messages == 0
+
+
+def test_a_queue_is_as_before_in_the_end(server: DurableServer) -> None:
+    client = consumer_of_all(server)
+    begin(client, GIVE_BACK)
+    assert queue_of(server).features is not None
+    server.end_turn()
+    assert queue_of(server).features is None
+
+
+# --- the end of the broker --------------------------------------------------------------------
+
+
+def test_a_stop_meanwhile_settles_the_rest(server: DurableServer) -> None:
+    client = consumer_of_all(server, DEAD)
+    begin(client, NACK)
+    other = server.restarted().connect()
+    assert drained(other) == []
+    assert drained(other, "dead") == ALL
+
+
+@pytest.mark.parametrize("queue_type", ["classic", "quorum"])
+def test_a_stop_meanwhile_has_all_flagged_and_counted(
+    server: DurableServer, queue_type: str
+) -> None:
+    client = consumer_of_all(server, {"x-queue-type": queue_type})
+    begin(client, GIVE_BACK)
+    other = server.restarted().connect()
+    got = [other.get() for _ in ALL]
+    assert [each.body for each in got] == ALL
+    assert all(each.call.redelivered for each in got)
+    if queue_type == "quorum":
+        assert {each.headers["x-delivery-count"] for each in got} == {1}
+
+
+def test_a_crash_meanwhile_loses_no_dead_letter(server: DurableServer) -> None:
+    client = consumer_of_all(server, DEAD)
+    begin(client, NACK)
+    other = crashed(server).connect()
+    dead = drained(other, "dead")
+    assert 0 < len(dead) < COUNT
+    assert dead + drained(other) == ALL
+
+
+def test_a_crash_meanwhile_leaves_what_is_not_acknowledged_yet(server: DurableServer) -> None:
+    client = consumer_of_all(server)
+    begin(client, Basic.Ack(0, multiple=True))
+    left = drained(crashed(server).connect())
+    assert 0 < len(left) < COUNT
+    assert left == ALL[-len(left) :]
