@@ -150,7 +150,7 @@ class TopologyAdministration(AdministrationPart):
             kind,
             queue.message_count,
             unacknowledged,
-            len(queue.consumers),
+            len(queue.consumers.all),
             queue.memory_bytes,
             None if policy is None else policy.name,
             None if operator_policy is None else operator_policy.name,

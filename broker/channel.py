@@ -137,7 +137,7 @@ class Channel:
         self._woken_first += 1
         first = self._woken_first % max(len(consumers), 1)
         for consumer in consumers[first:] + consumers[:first]:
-            consumer.queue.wake(consumer)
+            consumer.queue.consumers.wake(consumer)
 
     # --- consumers and the end ----------------------------------------------------------------
 
@@ -149,7 +149,7 @@ class Channel:
         if queue is self.reply_queue:
             self.reply_queue = None
             self.connection.vhost.remove_reply_queue(queue)
-        elif queue.auto_delete and not queue.consumers and not queue.deleted:
+        elif queue.auto_delete and not queue.consumers.all and not queue.deleted:
             self.connection.vhost.delete_queue(queue)
 
     def cancelled_by_broker(self, consumer: Consumer) -> None:

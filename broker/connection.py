@@ -177,7 +177,7 @@ class Connection:
         if self.stalled:
             stalled, self.stalled = self.stalled, {}
             for consumer in stalled:
-                consumer.queue.wake(consumer)
+                consumer.queue.consumers.wake(consumer)
 
     @property
     def is_open(self) -> bool:

@@ -165,7 +165,7 @@ def queue_declare(channel: Channel, call: QueueDeclare) -> None:
     queue.declared()
     queue.catch_up()
     channel.last_declared_queue = name
-    reply = QueueDeclareOk(name, queue.message_count, len(queue.consumers))
+    reply = QueueDeclareOk(name, queue.message_count, len(queue.consumers.all))
     durable = queue.durable and not call.passive
     return _answer(channel, call.nowait, reply, durable=durable)
 

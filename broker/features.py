@@ -201,7 +201,8 @@ class Features:
             return False
         if self._counting:
             self._counting = self.limits is not None and count_some(self.limits, queue.lines())
-        if queue.deliver() if self._delivers_in_bulk else self._deliver(most):
+        in_bulk = self._delivers_in_bulk
+        if queue.consumers.serve(queue, most) if in_bulk else self._deliver(most):
             return True
         self.expire()
         more = False
@@ -212,7 +213,7 @@ class Features:
         return more or self._counting
 
     def _deliver(self, most: int) -> bool:
-        queue, rotation = self._queue, self._queue.rotation
+        queue, rotation = self._queue, self._queue.consumers.rotation
         for _ in range(most):
             if not rotation:
                 return False

@@ -41,7 +41,7 @@ class Lease:
 
     def _look(self) -> None:
         now = self._timers.now
-        if self._queue.consumers:
+        if self._queue.consumers.all:
             self._used = now
         due = self._used + self._expires_s
         if due <= now:

@@ -1,23 +1,19 @@
-"""A queue: messages in publish order, and the consumers that take them in turn.
+"""A queue: messages in publish order, what is done with them, and the consumers that take them.
 
 Whoever adds messages or wakes consumers marks the queue dirty; at the end of the turn the broker
 lets each dirty queue dispatch, many messages in one go, but not so many that others would wait for
 long.
-
-Consumers that can take a message stand in a rotation. One that has no credit left, or whose
-connection has too much to send, leaves it until `wake` puts it back.
 """
 
 from array import array
-from collections import deque
 from collections.abc import Callable, Container, Iterable
 from typing import TYPE_CHECKING
 
-from ..amqp.errors import AccessRefused, PreconditionFailed
+from ..amqp.errors import PreconditionFailed
 from ..amqp.fields import Table
 from ..storage.pages import FIRST_PAGED_ID
 from .clearing import Clearings, cleared
-from .consumer_priorities import PriorityRotation
+from .consumers import Consumers
 from .death import Reason
 from .expiry import NEVER, Expiry
 from .features import Features
@@ -34,7 +30,6 @@ if TYPE_CHECKING:
     from .dead_letter import DeadLetters
     from .delayed_retries import DelayedRetries
     from .lease import Lease
-    from .single_active import SingleActive
 
 BATCH_MESSAGES = 1000
 """How many messages a queue delivers before others have their turn."""
@@ -59,16 +54,13 @@ class Queue(Line):
         "deleted",
         "destination_of",
         "dirty",
-        "exclusive_consumer",
         "exclusive_owner",
         "features",
         "lease",
         "mark_dirty",
         "name",
         "retries",
-        "rotation",
         "settings",
-        "single_active",
         "timers",
         "vhost_name",
     )
@@ -95,9 +87,7 @@ class Queue(Line):
         self.auto_delete = auto_delete
         self.exclusive_owner = exclusive_owner
         self.arguments: Table = arguments or {}
-        self.consumers: list[Consumer] = []
-        self.rotation: deque[Consumer] = deque()
-        self.exclusive_consumer = False
+        self.consumers = Consumers()
         self.destination_of: set[Binding] = set()
         self.dirty = False
         self.deleted = False
@@ -106,7 +96,6 @@ class Queue(Line):
         self.timers = timers
         self.features: Features | None = None
         self.dead_letters: DeadLetters | None = None
-        self.single_active: SingleActive | None = None
         self.retries: DelayedRetries | None = None
         self.settings: QueueSettings = NO_SETTINGS
 
@@ -132,7 +121,7 @@ class Queue(Line):
     @property
     def congested(self) -> bool:
         """Whether consumers exist but do not keep up, so that publishers should slow down."""
-        return bool(self.consumers) and self.message_count > CONGESTED_MESSAGES
+        return bool(self.consumers.all) and self.message_count > CONGESTED_MESSAGES
 
     # --- messages -----------------------------------------------------------------------------
 
@@ -259,11 +248,6 @@ class Queue(Line):
             self.look()
         return None
 
-    def look(self) -> None:
-        """There may be something to do at the end of the turn."""
-        if not self.dirty:
-            self.mark_dirty(self)
-
     def restore(self, ids: "array[int]", delivered: Container[int]) -> None:
         """Take over messages from before a restart; the first one may have to expire."""
         if self.features is not None:
@@ -277,7 +261,7 @@ class Queue(Line):
             self.features.settled_down()
         self.look()
 
-    def _load_more(self) -> bool:
+    def load_more(self) -> bool:
         """Read on in the backlog; False if there is none or what comes next may have expired."""
         return self.load() and (self.features is None or self.features.expiry is None)
 
@@ -306,10 +290,6 @@ class Queue(Line):
             self.features.emptied()
         return count
 
-    def declared(self) -> None:
-        """Somebody declared it though it was there, or asked passively whether it is."""
-        self.used()
-
     def clear(self) -> None:
         """Drop all messages."""
         self.clearings.add(cleared(self, self.name, self.vhost_name))
@@ -322,10 +302,44 @@ class Queue(Line):
         if self.features is not None:
             self.features.count_bytes(messages, sign)
 
-    def used(self) -> None:
-        """Somebody uses it just now, and so it does not expire for a while."""
-        if self.lease is not None:
-            self.lease.renew()
+    # --- consumers ----------------------------------------------------------------------------
+
+    def add_consumer(self, consumer: "Consumer") -> None:
+        """Let a consumer take messages from the end of this turn on. Raises AccessRefused."""
+        self.consumers.check(consumer)
+        self.catch_up()
+        self.consumers.add(consumer)
+
+    def remove_consumer(self, consumer: "Consumer") -> None:
+        """Forget a consumer; what it has not settled stays with its channel."""
+        self.used()
+        self.consumers.remove(consumer)
+
+    # --- turns --------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """There may be something to do at the end of the turn."""
+        if not self.dirty:
+            self.mark_dirty(self)
+
+    def dispatch(self) -> bool:
+        """Deliver a batch at most; True if it could go on, and the queue remains dirty."""
+        self.dirty = False
+        more = self._work()
+        if self.dirty:  # again, and so it will be called again
+            return False
+        self.dirty = more
+        return more
+
+    def _work(self) -> bool:
+        """The same, whether the broker knows that there is something to do or not."""
+        if self.features is None:
+            more = self.consumers.serve(self, BATCH_MESSAGES)
+        else:
+            more = self.features.dispatch(BATCH_MESSAGES)
+        if self.backlog is not None:
+            self.head()  # it may be one that expires, which shows when it is read
+        return more
 
     def catch_up(self) -> None:
         """Somebody is going to look at its messages in the middle of a turn: do what the end of
@@ -334,14 +348,26 @@ class Queue(Line):
         if self.dirty:
             for _ in range(CATCH_UP_BATCHES):
                 count = self.message_count
-                if (not self._work() and self.message_count == count) or not self.rotation:
+                idle = not self._work() and self.message_count == count
+                if idle or not self.consumers.rotation:
                     break
         elif self.features is not None:
             self.features.expire()
 
+    # --- its life -----------------------------------------------------------------------------
+
+    def declared(self) -> None:
+        """Somebody declared it though it was there, or asked passively whether it is."""
+        self.used()
+
+    def used(self) -> None:
+        """Somebody uses it just now, and so it does not expire for a while."""
+        if self.lease is not None:
+            self.lease.renew()
+
     def check_deletion(self, *, if_unused: bool, if_empty: bool) -> None:
         """Refuse to be deleted against a condition. Raises PreconditionFailed."""
-        if if_unused and self.consumers:
+        if if_unused and self.consumers.all:
             raise PreconditionFailed(f"{self!r} in use")
         if if_empty:
             self.catch_up()
@@ -363,86 +389,3 @@ class Queue(Line):
             self.features = None
         self.dead_letters = None
         self.retries = None
-
-    # --- consumers ----------------------------------------------------------------------------
-
-    def add_consumer(self, consumer: "Consumer") -> None:
-        """Let a consumer take messages from the end of this turn on. Raises AccessRefused."""
-        shared = self.consumers or self.single_active is not None
-        if self.exclusive_consumer or (consumer.exclusive and shared):
-            raise AccessRefused(f"{self!r} in exclusive use")
-        self.catch_up()
-        self.exclusive_consumer = consumer.exclusive
-        self.consumers.append(consumer)
-        if consumer.priority and not isinstance(self.rotation, PriorityRotation):
-            self.rotation = PriorityRotation(self.rotation)
-        if self.single_active is None:
-            self.wake(consumer)
-        else:
-            consumer.resting = True
-            self._elect()
-
-    def remove_consumer(self, consumer: "Consumer") -> None:
-        """Forget a consumer; what it has not settled stays with its channel."""
-        self.used()
-        self.consumers.remove(consumer)
-        consumer.resting = True
-        if consumer.in_rotation:
-            consumer.in_rotation = False
-            self.rotation.remove(consumer)
-        self.exclusive_consumer = False
-        self._elect()
-
-    def _elect(self) -> None:
-        """Let the next consumer be active, if only one may be and that one has gone."""
-        elected = None if self.single_active is None else self.single_active.elect(self.consumers)
-        if elected is not None:
-            elected.resting = False
-            self.wake(elected)
-
-    def wake(self, consumer: "Consumer") -> None:
-        """Put a consumer (back) into the rotation: it can take messages again."""
-        if consumer.in_rotation or consumer.resting:
-            return
-        consumer.in_rotation = True
-        self.rotation.append(consumer)
-        if not self.dirty:
-            self.mark_dirty(self)
-
-    def dispatch(self) -> bool:
-        """Deliver a batch at most; True if it could go on, and the queue remains dirty.
-
-        With several consumers in the rotation each takes one message in turn; a single one takes
-        all it can.
-        """
-        self.dirty = False
-        more = self._work()
-        if self.dirty:  # again, and so it will be called again
-            return False
-        self.dirty = more
-        return more
-
-    def _work(self) -> bool:
-        """The same, whether the broker knows that there is something to do or not."""
-        features = self.features
-        more = self.deliver() if features is None else features.dispatch(BATCH_MESSAGES)
-        if self.backlog is not None:
-            self.head()  # it may be one that expires, which shows when it is read
-        return more
-
-    def deliver(self) -> bool:
-        """The same, without minding any features."""
-        rotation, left = self.rotation, BATCH_MESSAGES
-        while rotation and (self.ready or self.returned or self._load_more()):
-            if not left:
-                return True
-            consumer = rotation[0]
-            if not consumer.can_take():
-                rotation.popleft()
-                consumer.leave_rotation()
-                continue
-            share = left if len(rotation) == 1 else 1
-            consumer.deliver(share)
-            left -= share
-            rotation.rotate(-1)
-        return False

@@ -31,7 +31,7 @@ def add_features(queue: "Queue", vhost: "VirtualHost", intake: "Intake") -> None
     if isinstance(queue, PriorityQueue):
         queue.features = Features(queue, prioritized=True)
     if queue.arguments.get("x-single-active-consumer") == Field("t", True):
-        queue.single_active = SingleActive()
+        queue.consumers.single_active = SingleActive()
     if vhost.firehose is not None:
         trace(queue, vhost.firehose)
     update_settings(queue, vhost, intake)

@@ -162,7 +162,7 @@ class QuorumQueue(Queue):
         """For a basic.get, whose answer may tell the count although it is 0. Raises
         ResourceLocked.
         """
-        if self.single_active is not None:
+        if self.consumers.single_active is not None:
             raise ResourceLocked(
                 f"cannot obtain access to locked {self!r}. basic.get operations are not supported"
                 " by quorum queues with single active consumer"

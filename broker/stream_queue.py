@@ -282,15 +282,15 @@ class StreamQueue(Queue):
         super().remove_consumer(consumer)
 
     def _work(self) -> bool:
-        more = self.deliver()
+        more = self._serve()
         if self._retention_due:
             self._retention_due = self._retain()
             self._look_later()
         return more or self._retention_due
 
-    def deliver(self) -> bool:
+    def _serve(self) -> bool:
         """Have consumers that can take messages pass some in turn; True if they could go on."""
-        rotation, left, at_end = self.rotation, BATCH_MESSAGES, 0
+        rotation, left, at_end = self.consumers.rotation, BATCH_MESSAGES, 0
         while at_end < len(rotation):
             if left <= 0:
                 return True

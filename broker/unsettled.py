@@ -113,4 +113,4 @@ class Unsettled:
             consumer.unsettled -= 1
             self.consumed -= 1
             if not consumer.in_rotation and not self.limit:
-                queue.wake(consumer)
+                queue.consumers.wake(consumer)

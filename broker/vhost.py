@@ -233,7 +233,7 @@ class VirtualHost(Topology):
             self._remove_exchanges(self._unbind_destination(queue.destination_of))
         if queue.exclusive_owner is not None:
             del queue.exclusive_owner.exclusive_queues[queue]
-        for consumer in list(queue.consumers):
+        for consumer in list(queue.consumers.all):
             queue.remove_consumer(consumer)
             consumer.channel.cancelled_by_broker(consumer)
         self.epoch += 1

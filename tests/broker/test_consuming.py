@@ -210,7 +210,7 @@ def test_a_priority_must_be_an_integer(consumer: FakeClient, field: Field, kind:
         f"PRECONDITION_FAILED - invalid arg 'x-priority' for {Q}: \"expected integer, got {kind}\"",
         CONSUME,
     )
-    assert not consumer.connection.vhost.queue("q").consumers
+    assert not consumer.connection.vhost.queue("q").consumers.all
 
 
 @pytest.mark.parametrize("name", ["x-stream-offset", "x-stream-filter"])

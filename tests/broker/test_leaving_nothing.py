@@ -186,9 +186,9 @@ def assert_nothing_is_left(server: FakeServer, ready: int) -> None:
         assert not exchange.bindings
         assert not exchange.destination_of
     for queue in vhost.queues.values():
-        assert not queue.consumers
-        assert not queue.rotation
-        assert not queue.exclusive_consumer
+        assert not queue.consumers.all
+        assert not queue.consumers.rotation
+        assert not queue.consumers.exclusive
         assert not queue.destination_of
         assert not queue.dirty
     assert sum(queue.message_count for queue in vhost.queues.values()) == ready

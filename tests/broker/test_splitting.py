@@ -40,7 +40,7 @@ def state(client: FakeClient) -> list[Any]:
             queue.name,
             [(each.body, each.raw_properties, each.address) for each in queue.ready],
             [each.body for _, each in sorted(queue.returned, key=lambda entry: entry[0])],
-            [(consumer.tag, consumer.unsettled) for consumer in queue.consumers],
+            [(consumer.tag, consumer.unsettled) for consumer in queue.consumers.all],
         )
         for queue in vhost.queues.values()
     ]
