@@ -303,3 +303,18 @@ def test_classic_queue_may_have_a_leader_locator_from_4_0_on(channel, version):
     with pytest.raises(ChannelClosedByBroker) as closed:
         declare(channel, "located", x_queue_leader_locator="balanced")
     assert closed.value.reply_code == 406
+
+
+def test_duplicates_of_a_queue_are_dead_letters_from_4_1_on(channel, queue, version):
+    declare(
+        channel,
+        "deduplicating",
+        x_message_deduplication=True,
+        x_dead_letter_exchange="",
+        x_dead_letter_routing_key=queue,
+    )
+    properties = pika.BasicProperties(headers={"x-deduplication-header": "a"})
+    for body in (b"first", b"second"):
+        channel.basic_publish("", "deduplicating", body, properties)
+    assert channel.queue_declare("deduplicating", passive=True).method.message_count == 1
+    assert channel.basic_get(queue)[2] == (b"second" if version == "4.3" else None)

@@ -13,13 +13,15 @@ from pika.exceptions import (
     ProbableAccessDeniedError,
 )
 
-TOPICAL, IMPERSONATOR, FEW, HASHED = (
-    f"{name}-{uuid.uuid4().hex[:8]}" for name in ("topical", "impersonator", "few", "hashed")
+TOPICAL, IMPERSONATOR, FEW, HASHED, PATTERNED = (
+    f"{name}-{uuid.uuid4().hex[:8]}"
+    for name in ("topical", "impersonator", "few", "hashed", "patterned")
 )
 FULL, TWO_QUEUES, QUORUM = (f"{name}-{uuid.uuid4().hex[:8]}" for name in ("full", "two", "quorum"))
 PASSWORD = "secret"
 HASH = "AQIDBLTM1MhIkOk5e7r7QF3Fd0KmJQo+tSwhcq3VMa+aHV7M"
 """RabbitMQ's SHA-256 of "secret one", with its salt."""
+PATTERN = r"^(?!secret)(?>\p{Lu}[[:alpha:]]++)(?<n>\d)\k<n>(?i:[a-c]*)\z"
 
 
 def define(vhost: str) -> Definitions:
@@ -38,6 +40,7 @@ def define(vhost: str) -> Definitions:
             "hashing_algorithm": "rabbit_password_hashing_sha256",
             "tags": "",
         },
+        {"name": PATTERNED, "password": PASSWORD, "tags": ""},
     ]
     return {
         "users": users,
@@ -49,7 +52,9 @@ def define(vhost: str) -> Definitions:
         "permissions": [
             {"user": user["name"], "vhost": vhost, "configure": ".*", "write": ".*", "read": ".*"}
             for user in users
-        ],
+            if user["name"] != PATTERNED
+        ]
+        + [{"user": PATTERNED, "vhost": vhost, "configure": PATTERN, "write": "", "read": ""}],
         "topic_permissions": [
             {
                 "user": TOPICAL,
@@ -162,6 +167,32 @@ def test_others_may_not(connect):
 
 def test_user_whose_password_came_as_a_hash_can_log_in(connect):
     assert connect(HASHED, "secret one").is_open
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed"),
+    [
+        ("Own11", True),
+        ("Own11aBC", True),
+        ("Own12", False),
+        ("own11", False),
+        ("secretOwn11", False),
+        ("Own11d", False),
+    ],
+)
+def test_permissions_are_patterns_of_pcre(own, connect, name, allowed):
+    channel = connect(PATTERNED, PASSWORD).channel()
+    if allowed:
+        channel.queue_declare(name, auto_delete=True)
+        channel.queue_delete(name)
+        return
+    with pytest.raises(ChannelClosedByBroker) as closed:
+        channel.queue_declare(name)
+    assert closed.value.args == (
+        403,
+        f"ACCESS_REFUSED - access to queue '{name}' in vhost '{own.vhost}' refused for user"
+        f" '{PATTERNED}'",
+    )
 
 
 # --- limits -----------------------------------------------------------------------------------

@@ -89,3 +89,14 @@ def test_queue_takes_a_value_again_when_it_was_dropped(channel, exchange, empty)
     queue = channel.queue_declare("", exclusive=True, arguments=arguments).method.queue
     publish(channel, "", queue, "a", "b", "a")
     assert empty(channel, queue) == [b"a"]
+
+
+def test_value_counts_as_seen_though_its_transaction_was_rolled_back(
+    channel, queue, exchange, empty
+):
+    channel.tx_select()
+    publish(channel, exchange, "", "a")
+    channel.tx_rollback()
+    publish(channel, exchange, "", "a", "b")
+    channel.tx_commit()
+    assert empty(channel, queue) == [b"b"]

@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from pika import BasicProperties
 from pika.exceptions import ChannelClosedByBroker, NackError
 
 PATIENCE_S = 5
@@ -103,3 +104,19 @@ def test_refusal_in_a_transaction_is_a_partial_completion(channel, declare):
     with pytest.raises(ChannelClosedByBroker) as closed:
         channel.tx_commit()
     assert closed.value.args == (406, "PRECONDITION_FAILED - partial tx completion")
+
+
+def test_message_expires_in_time_though_it_came_to_the_head_only_because_of_a_limit(
+    channel, queue, declare
+):
+    source = declare(x_max_length=1, x_dead_letter_exchange="", x_dead_letter_routing_key=queue)
+    publish(channel, source, "0")
+    channel.basic_publish("", source, "1", BasicProperties(expiration="100"))
+    assert dead(channel, queue, 2) == [(b"0", "maxlen"), (b"1", "expired")]
+
+
+def test_queue_of_many_messages_is_empty_as_soon_as_it_is_purged(channel, queue):
+    publish(channel, queue, *["x"] * 20_000)
+    assert channel.queue_purge(queue).method.message_count == 20_000
+    publish(channel, queue, "y")
+    assert channel.basic_get(queue)[2] == b"y"

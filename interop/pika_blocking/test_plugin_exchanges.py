@@ -272,3 +272,13 @@ def test_recent_history_refuses_what_is_no_length(channel, declare, unique, leng
         f"PRECONDITION_FAILED - Invalid argument {shown}, 'x-recent-history-length' must be a "
         "positive integer",
     )
+
+
+# --- all of them ------------------------------------------------------------------------------
+
+
+def test_another_type_is_told_in_quotes(channel, declare):
+    exchange = declare("x-modulus-hash")
+    with pytest.raises(ChannelClosedByBroker) as closed:
+        channel.exchange_declare(exchange, "direct")
+    assert closed.value.args[1].endswith("received 'direct' but current is ''x-modulus-hash''")

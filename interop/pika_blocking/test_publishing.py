@@ -108,7 +108,15 @@ def test_publishing_to_a_missing_exchange_closes_the_channel(channel, unique):
             BasicProperties(user_id="somebody"),
             "user_id property set to 'somebody' but authenticated user was 'guest'",
         ),
-        (BasicProperties(expiration="abc"), "invalid expiration 'abc': no_integer"),
+        (
+            BasicProperties(user_id="somebody", expiration="abc", headers={"CC": "text"}),
+            "user_id property set to 'somebody' but authenticated user was 'guest'",
+        ),
+        (
+            BasicProperties(expiration="abc", headers={"CC": "text"}),
+            "invalid expiration 'abc': no_integer",
+        ),
+        (BasicProperties(expiration=""), "invalid expiration '': no_integer"),
         (BasicProperties(expiration="-1"), "invalid expiration '-1': {value_negative,-1}"),
         (BasicProperties(expiration="5x"), "invalid expiration '5x': {leftover_string,\"x\"}"),
         (
@@ -116,7 +124,15 @@ def test_publishing_to_a_missing_exchange_closes_the_channel(channel, unique):
             'invalid message: {unacceptable_type_in_header,"CC",longstr}',
         ),
     ],
-    ids=["user id", "expiration word", "expiration negative", "expiration rest", "CC no list"],
+    ids=[
+        "user id",
+        "user id first",
+        "expiration word",
+        "expiration empty",
+        "expiration negative",
+        "expiration rest",
+        "CC no list",
+    ],
 )
 def test_message_with_a_bad_property_is_refused(channel, queue, properties, explanation):
     channel.basic_publish("", queue, "body", properties)

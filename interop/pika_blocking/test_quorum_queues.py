@@ -1,9 +1,12 @@
 """Quorum queues on one node: refusals, delivery counts and the delivery limit."""
 
+import time
 import uuid
 
 import pika
 import pytest
+
+PATIENCE_S = 5
 
 
 @pytest.fixture
@@ -170,3 +173,19 @@ def test_what_a_channel_leaves_behind_goes_first(connection, channel, declare, a
     other.close()
     assert [next_of(channel, queue)[2] for _ in range(3)] == [b"1", b"2", b"3"]
     channel.cancel()
+
+
+def test_what_comes_back_too_large_for_the_queue_goes_to_a_consumer_that_waits(channel, declare):
+    queue = declare(x_max_length_bytes=5)
+    bodies = []
+    channel.basic_consume(queue, lambda *delivery: bodies.append((delivery[1], delivery[3])))
+    publish(channel, queue, "too large")
+    deadline = time.monotonic() + PATIENCE_S
+    while len(bodies) < 2 and time.monotonic() < deadline:
+        channel.connection.process_data_events(0.05)
+        if len(bodies) == 1 and not bodies[0][0].redelivered:
+            channel.basic_nack(bodies[0][0].delivery_tag)
+    assert [(each.redelivered, body) for each, body in bodies[:2]] == [
+        (False, b"too large"),
+        (True, b"too large"),
+    ]
