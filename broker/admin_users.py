@@ -12,7 +12,7 @@ from .admin_checks import (
     checked_tags,
 )
 from .configuration import GUEST
-from .passwords import SCRYPT, PasswordHash, hashed
+from .passwords import SCRYPT, InvalidHash, PasswordHash, checked_hash, hashed
 from .permissions import Patterns, Permissions, TopicPatterns
 from .users import LIMITS, User
 
@@ -36,7 +36,7 @@ class UserAdministration(AdministrationPart):
     def set_user(
         self, name: str, password: str | PasswordHash | None, *, tags: Iterable[str] = ()
     ) -> User:
-        """Add a user, or change password and tags of one. Without a password nobody can log in.
+        """Add a user, or set password and tags of one. Without a password nobody can log in.
 
         A password as text is hashed here, which takes some 50 ms, unless it is the user's already.
         A hash is taken as it is. A new `guest` may connect from the same machine only.
@@ -48,11 +48,17 @@ class UserAdministration(AdministrationPart):
         checked = frozenset(checked_tags(tags))
         if isinstance(password, str):
             password = self.password_hash(name, password)
+        elif password is not None:
+            password = _checked_hash(password)
         user.set_hash(password)
         user.tags = checked
         broker.users[name] = user
         self._keep(user)
         return user
+
+    def set_user_password(self, name: str, password: str | PasswordHash | None) -> None:
+        """Change a user's password and nothing else; see `set_user`. Who is connected stays."""
+        self.set_user(name, password, tags=self.user(name).tags)
 
     def password_hash(self, name: str, password: str) -> PasswordHash:
         """A hash of a password for a user: the one they have, if it is theirs already."""
@@ -167,6 +173,13 @@ class UserAdministration(AdministrationPart):
         user = self.user(name)
         user.limits = checked_limits(limits, LIMITS)
         self._keep(user)
+
+
+def _checked_hash(given: PasswordHash) -> PasswordHash:
+    try:
+        return checked_hash(given.encoded, given.algorithm)
+    except InvalidHash as error:
+        raise Invalid(str(error)) from error
 
 
 def _check_not_configured(user: User) -> None:

@@ -96,6 +96,13 @@ class VhostAdministration(AdministrationPart):
         """The policies of a vhost, or its operator policies, by their names."""
         return self.vhost(vhost).policies.all(operator=operator)
 
+    def policy(self, vhost: str, name: str, *, operator: bool = False) -> Policy:
+        """The policy, or the operator policy, of that name."""
+        policy = self.vhost(vhost).policies.get(name, operator=operator)
+        if policy is None:
+            raise _no_policy(vhost, name, operator)
+        return policy
+
     def set_policy(
         self,
         vhost: str,
@@ -107,7 +114,9 @@ class VhostAdministration(AdministrationPart):
         applies_to: str = "all",
         operator: bool = False,
     ) -> Policy:
-        """Set a policy, or an operator policy. Raises InvalidPolicy, with RabbitMQ's text."""
+        """Set a policy, or an operator policy. Raises InvalidPolicy, which is an Invalid with
+        RabbitMQ's text.
+        """
         found = self.vhost(vhost)
         check_name("policy", name)
         policy = checked_policy(
@@ -125,8 +134,7 @@ class VhostAdministration(AdministrationPart):
     def delete_policy(self, vhost: str, name: str, *, operator: bool = False) -> None:
         """Delete a policy, or an operator policy, and undo what it did."""
         if not self.vhost(vhost).policies.delete(name, operator=operator):
-            what = "operator policy" if operator else "policy"
-            raise NoSuchThing(f"no {what} {name!r} in vhost {vhost!r}")
+            raise _no_policy(vhost, name, operator)
 
     # --- global parameters --------------------------------------------------------------------
 
@@ -149,3 +157,8 @@ class VhostAdministration(AdministrationPart):
         """Delete a global parameter."""
         if not self._broker.global_parameters.delete(name):
             raise NoSuchThing(f"no global parameter {name!r}")
+
+
+def _no_policy(vhost: str, name: str, operator: bool) -> NoSuchThing:
+    what = "operator policy" if operator else "policy"
+    return NoSuchThing(f"no {what} {name!r} in vhost {vhost!r}")

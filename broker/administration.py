@@ -3,8 +3,10 @@ that embeds a broker.
 
 Everything is synchronous and takes effect at once, also on connections that are open; it belongs
 in a turn of the broker, whose end sends what there is to send. What is set here is in the journal
-and comes back after a restart.
+and comes back after a restart; after a crash, if it was on disk (see `when_durable`).
 """
+
+from collections.abc import Callable
 
 from .admin_checks import Invalid, NoSuchThing
 from .admin_connections import ConnectionAdministration
@@ -13,10 +15,25 @@ from .admin_users import UserAdministration
 from .admin_vhosts import VhostAdministration
 from .alarms import Alarm
 from .definitions_export import export_definitions
-from .definitions_file import DefinitionsFile
+from .definitions_file import DefinitionsFile, InvalidDefinitions, read_definitions
 from .definitions_import import import_definitions
+from .passwords import PasswordHash, checked_hash
+from .permissions import Patterns, TopicPatterns
+from .policy_checks import InvalidPolicy
 
-__all__ = ["Administration", "Invalid", "NoSuchThing", "QueueStatistics"]
+__all__ = [
+    "Administration",
+    "Invalid",
+    "InvalidDefinitions",
+    "InvalidPolicy",
+    "NoSuchThing",
+    "PasswordHash",
+    "Patterns",
+    "QueueStatistics",
+    "TopicPatterns",
+    "checked_hash",
+    "read_definitions",
+]
 
 
 class Administration(
@@ -24,9 +41,20 @@ class Administration(
 ):
     """All of it, of one broker; each theme is a class of its own, and all are this one object.
 
-    What is set replaces what was there before. Methods raise NoSuchThing and Invalid. What is
-    listed are the broker's own objects: to look at, and to be changed through here only.
+    What is set replaces what was there before. Methods raise NoSuchThing and Invalid, and have
+    changed nothing then. What is listed are the broker's own objects: to look at, and to be changed
+    through here only.
     """
+
+    def when_durable(self, call: Callable[[], None]) -> None:
+        """Have a call made once all that has been set is on disk: at once if it is, or if nothing
+        is to be kept there. Whoever answers that something is set should wait for this.
+        """
+        position = self._broker.definitions.position
+        if position <= self._broker.durable:
+            call()
+        else:
+            self._broker.when_durable(self._broker.position, call)
 
     def import_definitions(self, document: DefinitionsFile) -> None:
         """Set everything that a document says (`definitions_file.read_definitions`), or nothing.

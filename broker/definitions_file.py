@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeAlias, cast
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
+from .admin_checks import Invalid
 from .queue_arguments import SHORTSTR_MAX_BYTES
 
 Name = Annotated[str, Meta(min_length=1, max_length=255)]
@@ -24,7 +25,7 @@ Json: TypeAlias = Any
 """A value of a JSON document."""
 
 
-class InvalidDefinitions(ValueError):
+class InvalidDefinitions(Invalid):
     """A definitions file can't be used. The message is one line: where, and what was expected."""
 
 

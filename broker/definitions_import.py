@@ -35,7 +35,7 @@ from .json_arguments import InvalidTable, table_from_json
 from .log import fields
 from .passwords import InvalidHash, PasswordHash, checked_hash
 from .permissions import Patterns, TopicPatterns
-from .policy_checks import InvalidPolicy, checked_policy
+from .policy_checks import checked_policy
 
 if TYPE_CHECKING:
     from .broker import Broker
@@ -91,7 +91,7 @@ def _told(kind: str, place: int, entry: object) -> Generator[None]:
         yield
     except AMQPError as error:
         raise InvalidDefinitions(_at(kind, place, entry, error.explanation)) from error
-    except (Invalid, InvalidHash, InvalidPolicy, InvalidTable, NoSuchThing) as error:
+    except (Invalid, InvalidHash, InvalidTable, NoSuchThing) as error:
         raise InvalidDefinitions(_at(kind, place, entry, str(error))) from error
 
 

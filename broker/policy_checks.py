@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from math import isfinite
 from typing import TypeGuard, cast
 
+from .admin_checks import Invalid
 from .erlang_terms import json_term
 from .patterns import InvalidPattern, Pattern
 from .policy import APPLIES_TO, Definition, JsonValue, Policy
@@ -21,7 +22,7 @@ _NUMBER_MAX = (1 << 63) - 1
 _MAX_AGE = re.compile(r"0*[1-9][0-9]*[YMDhms]")
 
 
-class InvalidPolicy(ValueError):
+class InvalidPolicy(Invalid):
     """A policy is refused; the text says why, in as many lines as there are faults."""
 
 

@@ -79,9 +79,11 @@ class User:
 
         `key` is secret and the same in all calls, so that no password is kept in memory as it is.
         """
+        if not password:
+            return False
         if self._password is not None:
             return hmac.compare_digest(self._password, password)
-        if self.password_hash is None or not password:
+        if self.password_hash is None:
             return False
         if not self.password_hash.is_slow:
             return self.password_hash.accepts(password)

@@ -13,8 +13,18 @@ from fake_client import FakeClient, FakeServer, encoded, start_ok
 from leveret.amqp.frames import PROTOCOL_HEADER
 from leveret.broker.administration import Administration, Invalid, NoSuchThing
 from leveret.broker.configuration import GUEST, Configuration, Identity, Permissions, User
-from leveret.broker.passwords import MD5, SCRYPT, SHA256, SHA512, InvalidHash, checked_hash, hashed
+from leveret.broker.passwords import (
+    MD5,
+    SCRYPT,
+    SHA256,
+    SHA512,
+    InvalidHash,
+    PasswordHash,
+    checked_hash,
+    hashed,
+)
 from leveret.broker.permissions import Patterns, TopicPatterns
+from leveret.broker.users import User as Account
 
 ALL = Patterns(".*", ".*", ".*")
 CONFIGURED = Configuration(
@@ -391,6 +401,8 @@ def test_names_stand_for_themselves_in_topic_permissions(
         lambda administration: administration.set_vhost("v", tags=[""]),
         lambda administration: administration.set_vhost("v", description="\udcff"),
         lambda administration: administration.set_user("u", "pw", tags="administrator"),
+        lambda administration: administration.set_user("u", PasswordHash("none", "")),
+        lambda administration: administration.set_user("u", PasswordHash(SHA256, "?")),
         lambda administration: administration.set_user_tags("guest", "administrator"),
         lambda administration: administration.set_user_limits("guest", {"max-queues": 1}),
         lambda administration: administration.set_user_limits("guest", {"max-channels": "1"}),
@@ -705,11 +717,51 @@ def test_tags_change_without_the_password(server: FakeServer, shop: Administrati
     assert client.ready_in("q") == 1
 
 
+def test_a_password_changes_without_the_tags(server: FakeServer, shop: Administration) -> None:
+    client = server.connect("seller", "pw", "shop")
+    shop.set_user_password("seller", "other")
+    assert shop.user("seller").tags == {"management"}
+    client.declare("q")
+    server.connect("seller", "other", "shop")
+    with pytest.raises(NoSuchThing):
+        shop.set_user_password("nobody", "pw")
+    assert [user.name for user in shop.users()] == ["guest", "seller"]
+
+
+def test_the_empty_password_is_never_right() -> None:
+    for user in (Account("u", password=""), Account("u", password_hash=hashed(b"", b"salt"))):
+        assert user.accepts(b"", b"key") is False
+
+
+def test_what_was_set_is_on_disk_when_that_is_told() -> None:
+    server = DurableServer()
+    administration, told = Administration(server.broker), list[str]()
+    administration.when_durable(lambda: told.append("nothing"))
+    assert told == ["nothing"]
+    administration.set_user("u", None)
+    administration.when_durable(lambda: told.append("u"))
+    assert told == ["nothing"]
+    assert server.broker.awaits_disk
+    server.end_turn()
+    assert told == ["nothing", "u"]
+    assert "u" in server.restarted(clean=False).broker.users
+
+
+def test_without_a_disk_nobody_waits_for_it(
+    administration: Administration,
+) -> None:
+    told = list[bool]()
+    administration.set_user("u", None)
+    administration.when_durable(lambda: told.append(True))
+    assert told == [True]
+
+
 def test_policies_are_listed(administration: Administration) -> None:
     administration.set_policy("/", "p", "q", {"max-length": 1}, priority=1.5)
     administration.set_policy("/", "o", "q", {"max-length": 1}, operator=True)
     assert [(each.name, each.priority) for each in administration.policies("/")] == [("p", 1.5)]
     assert [each.name for each in administration.policies("/", operator=True)] == ["o"]
+    assert administration.policy("/", "p").pattern == "q"
     with pytest.raises(NoSuchThing, match="no operator policy 'p'"):
         administration.delete_policy("/", "p", operator=True)
 
