@@ -98,6 +98,12 @@ def test_channel_flow_can_be_switched_on(channel):
     assert channel.flow(True)
 
 
+def test_channel_flow_cannot_be_switched_off(channel):
+    with pytest.raises(ConnectionClosedByBroker) as closed:
+        channel.flow(False)
+    assert closed.value.args == (540, "NOT_IMPLEMENTED - active=false")
+
+
 def test_bodies_around_the_smallest_frame_size_arrive_whole(connect):
     channel = connect(frame_max=4096).channel()
     queue = channel.queue_declare("", exclusive=True).method.queue

@@ -60,6 +60,12 @@ def test_reading_begins_where_it_is_asked_to(channel, declare, offset, begin):
     assert read(channel, queue, offset, 5 - begin) == expected
 
 
+def test_arguments_about_clusters_make_no_difference(channel, declare):
+    queue = declare(x_initial_cluster_size=1, x_queue_leader_locator="client-local")
+    publish(channel, queue, b"0")
+    assert read(channel, queue, "first", 1) == [(b"0", 0)]
+
+
 def test_what_is_acknowledged_can_be_read_again(channel, declare):
     queue = declare()
     publish(channel, queue, b"a", b"b", headers={"x": 1})
@@ -99,6 +105,8 @@ def test_it_must_be_durable_and_not_auto_delete(channel, options):
         ("x-max-length", 1, " of queue type rabbit_stream_queue"),
         ("x-expires", 1, " of queue type rabbit_stream_queue"),
         ("x-max-age", "5x", ": invalid_max_age"),
+        ("x-initial-cluster-size", 0, ": {value_zero,0}"),
+        ("x-queue-leader-locator", "nearby", ": invalid_queue_locator_arg"),
     ],
 )
 def test_bad_arguments_are_refused(channel, name, value, why):
