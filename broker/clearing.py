@@ -23,9 +23,13 @@ IDS_PER_MESSAGE = 10
 
 
 class Clearing:
-    """What was in a line of the queue of that name, as `Work` for the turns to come."""
+    """What was in a line of the queue of that name, as `Work` for the turns to come.
 
-    __slots__ = ("_backlog", "_line", "_ready", "_returned", "dirty", "name", "vhost_name")
+    `returned` are tuples that end with a message, in any order; `ids` are of messages that are on
+    disk only, in no order.
+    """
+
+    __slots__ = ("_backlog", "_ids", "_line", "_ready", "_returned", "dirty", "name", "vhost_name")
 
     def __init__(
         self,
@@ -34,19 +38,21 @@ class Clearing:
         vhost_name: str,
         *,
         ready: deque[Message] | None = None,
-        returned: list[tuple[int, Message]] | None = None,
+        returned: list[tuple[int, Message]] | list[tuple[int, int, Message]] | None = None,
         backlog: Backlog | None = None,
+        ids: "array[int] | None" = None,
     ):
         self._line = line
         self._ready = deque[Message]() if ready is None else ready
         self._returned = [] if returned is None else returned
         self._backlog = Backlog() if backlog is None else backlog
+        self._ids = array("Q") if ids is None else ids
         self.name = name
         self.vhost_name = vhost_name
         self.dirty = False
 
     def __len__(self) -> int:
-        return len(self._ready) + len(self._returned) + len(self._backlog)
+        return len(self._ready) + len(self._returned) + len(self._backlog) + len(self._ids)
 
     def dispatch(self) -> bool:
         """Settle some of the messages; True if there are more."""
@@ -54,7 +60,7 @@ class Clearing:
         ready, returned, backlog = self._ready, self._returned, self._backlog
         left = CLEARED_AT_ONCE
         while left and (ready or returned):
-            message = ready.popleft() if ready else returned.pop()[1]
+            message = ready.popleft() if ready else returned.pop()[-1]
             if owns(line, message):
                 ids.append(message.stored)
             left -= 1
@@ -62,6 +68,10 @@ class Clearing:
             some = backlog.first(left * IDS_PER_MESSAGE)
             backlog.drop(len(some))
             ids.extend(some)
+            left -= len(some) // IDS_PER_MESSAGE
+        if left and self._ids:
+            ids.extend(self._ids[-left * IDS_PER_MESSAGE :])
+            del self._ids[-left * IDS_PER_MESSAGE :]
         if ids and line.store is not None:
             line.store.settle(line, ids)
         self.dirty = len(self) > 0

@@ -15,9 +15,10 @@ from array import array
 from collections.abc import Callable, Container
 from heapq import heappop, heappush
 
+from .clearing import Clearing
 from .due_heap import ENTRY_BYTES, NO_DUE_MS, DueHeap
 from .intake import Intake
-from .line import LOADED_BYTES, PAGED_MESSAGES, Store, owns
+from .line import LOADED_BYTES, PAGED_MESSAGES, Store
 from .message import Message
 from .queue import BATCH_MESSAGES, Queue
 from .timers import Timer
@@ -203,10 +204,16 @@ class DelayLine(Queue):
             self._timer = None
 
     def clear(self) -> None:
-        if self.store is not None:
-            stored = [message.stored for _, _, message in self._waiting if owns(self, message)]
-            self.store.settle(self, [*stored, *self._on_disk.take_all()])
-        self._waiting.clear()
+        self.clearings.add(
+            Clearing(
+                self,
+                self.name,
+                self.vhost_name,
+                returned=self._waiting,
+                ids=self._on_disk.take_all(),
+            )
+        )
+        self._waiting = []
         self._held_bytes = 0
 
     def end(self) -> None:

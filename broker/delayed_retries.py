@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from .clearing import Clearing
 from .due_heap import ENTRY_BYTES, NO_DUE_MS, DueHeap
 from .line import PAGED_MESSAGES, owns
 from .message import Message
@@ -166,9 +167,15 @@ class DelayedRetries:
     def clear(self) -> None:
         """Drop all that waits."""
         queue = self._queue
-        if queue.store is not None:
-            held = [message.stored for _, _, message in self._waiting if owns(queue, message)]
-            queue.store.settle(queue, [*held, *self._on_disk.take_all()])
-        self._waiting.clear()
+        queue.clearings.add(
+            Clearing(
+                queue,
+                queue.name,
+                queue.vhost_name,
+                returned=self._waiting,
+                ids=self._on_disk.take_all(),
+            )
+        )
+        self._waiting = []
         self._held_bytes = 0
         self._stop()

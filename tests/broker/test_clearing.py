@@ -4,7 +4,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from pamqp.commands import Basic, Confirm, Queue
+from pamqp.commands import Basic, Confirm, Exchange, Queue
 
 from durable_server import DurableServer
 from fake_client import FakeClient, FakeServer, encoded, message
@@ -66,6 +66,84 @@ def test_long_queue_is_empty_at_once_and_done_with_in_several_turns(
     client.send(Basic.Ack(1))
     server.end_turn()
     assert stored_messages(server) == 0
+
+
+def turns_to_clear(server: DurableServer) -> int:
+    """How many turns it takes until there is nothing left to do."""
+    turns = 0
+    while not turns or server.broker.dirty:
+        server.broker.finish_turn()
+        turns += 1
+    server.end_turn()
+    return turns
+
+
+@pytest.mark.parametrize(("paged", "turns"), [(False, 3), (True, 1)])
+@pytest.mark.parametrize("call", [Queue.Purge(queue="q"), Queue.Delete(queue="q")])
+def test_what_waits_for_a_retry_is_cleared_in_several_turns(
+    call: Queue.Purge | Queue.Delete, paged: bool, turns: int
+):
+    server = DurableServer()
+    client = server.connect()
+    arguments = {"x-delayed-retry-type": "all", "x-delayed-retry-min": 60_000}
+    client.declare(durable=True, arguments=arguments)
+    fill(client, 35, delivery_mode=2)
+    client.consume()
+    client.send(Basic.Cancel("c"), Basic.Nack(0, multiple=True, requeue=True))
+    queue = server.broker.vhosts["/"].queues["q"]
+    assert queue.retries is not None
+    if paged:
+        queue.retries.page_out()
+    client.connection.receive(encoded(call))
+    assert queue.message_count == 0
+    assert server.broker.dirty
+    assert turns_to_clear(server) == turns
+    assert stored_messages(server) == 0
+    server.advance(100)
+    assert server.connect().declare(durable=True, arguments=arguments).message_count == 0
+
+
+@pytest.mark.parametrize(("paged", "turns"), [(False, 3), (True, 1)])
+def test_a_delayed_exchange_is_deleted_at_once_and_done_with_in_several_turns(
+    paged: bool, turns: int
+):
+    server = DurableServer()
+    client = server.connect()
+    declare_delayed(client)
+    fill(client, 35, "q", exchange="delayed", delivery_mode=2, headers={"x-delay": 60_000})
+    if paged:
+        server = server.restarted()
+        client = server.connect()
+    client.connection.receive(encoded(Exchange.Delete(exchange="delayed")))
+    assert server.broker.dirty
+    assert turns_to_clear(server) == turns
+    assert stored_messages(server) == 0
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_nothing_of_a_deleted_delayed_exchange_comes_back(clean: bool):
+    server = DurableServer()
+    client = server.connect()
+    declare_delayed(client)
+    fill(client, 35, "q", exchange="delayed", delivery_mode=2, headers={"x-delay": 60_000})
+    client.connection.receive(encoded(Exchange.Delete(exchange="delayed")))
+    server.broker.finish_turn()
+    batch = server.journal.take_batch()
+    assert batch is not None
+    batch.write_and_sync()
+    server.journal.synced(batch)
+    server = server.restarted(clean=clean)
+    declare_delayed(server.connect())
+    assert stored_messages(server) == 0
+
+
+def declare_delayed(client: FakeClient) -> None:
+    arguments: Any = {"x-delayed-type": "direct"}
+    arguments = {"x-delayed-type": "direct"}
+    client.send(
+        Exchange.Declare(0, "delayed", "x-delayed-message", durable=True, arguments=arguments)
+    )
+    client.expect(Exchange.DeclareOk)
 
 
 def test_a_stop_in_between_brings_nothing_of_a_purged_queue_back():
