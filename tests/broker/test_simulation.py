@@ -1,10 +1,13 @@
 """The simulation: the stories of some seeds, and that it would notice and tell."""
 
+from collections import deque
 from collections.abc import Callable, Sequence
 
 import pytest
 
 from leveret.broker.channel import Channel
+from leveret.broker.consumer import Consumer
+from leveret.broker.consumer_priorities import PriorityRotation
 from leveret.broker.dead_letter import DeadLetters
 from leveret.broker.death import Reason
 from leveret.broker.definitions import Definitions
@@ -13,14 +16,15 @@ from leveret.broker.message import Message
 from leveret.broker.priorities import PriorityQueue
 from leveret.broker.queue import Queue
 from leveret.broker.quorum_queue import QuorumQueue
+from leveret.broker.single_active import SingleActive
 from leveret.broker.store import JournalStore
 from leveret.broker.stream_cursor import Cursor
 from leveret.broker.stream_queue import StreamQueue
 from leveret.storage.batch import Batch
 from leveret.storage.journal import Journal
-from simulation.actions import Story, story
 from simulation.run import Run
 from simulation.shrink import failure, kind, report, shrink
+from simulation.stories import Story, story
 from simulation.world import small_scale
 
 SEEDS_A_TEST = 50
@@ -195,3 +199,30 @@ def test_a_message_that_is_settled_before_its_dead_letter_is_on_disk_is_noticed(
 
     monkeypatch.setattr(DeadLetters, "add", add_settled)
     first_failure(("lost",))
+
+
+@pytest.mark.slow
+def test_a_wrong_consumer_that_becomes_the_active_one_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    elect = SingleActive.elect
+
+    def elect_last(self: SingleActive, consumers: Sequence[Consumer]) -> Consumer | None:
+        return elect(self, consumers[::-1])
+
+    monkeypatch.setattr(SingleActive, "elect", elect_last)
+    first_failure(("turns", "stuck"))
+
+
+@pytest.mark.slow
+def test_a_consumer_that_is_served_before_one_of_a_higher_priority_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(PriorityRotation, "append", deque[Consumer].append)
+    first_failure(("priority",))
+
+
+@pytest.mark.slow
+def test_a_consumer_that_does_not_get_its_turn_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PriorityRotation, "rotate", lambda self, n: None)
+    first_failure(("turns",))

@@ -4,7 +4,7 @@ from typing import Any
 
 from pamqp.commands import Basic, Channel, Confirm, Exchange, Queue, Tx
 
-from . import delays, streams
+from . import delays, serving, streams
 from .model import Model
 from .queues import EXCHANGES, traits_of
 from .things import Commit, Delivery, Expected, MChannel, MConsumer, MQueue, Outcome, Refused, Sent
@@ -159,13 +159,31 @@ class Commands:
         return [Expected(Basic.QosOk)]
 
     def _do_consume(
-        self, channel: MChannel, queue: str, tag: str, no_ack: bool
-    ) -> list[Expected]:  # fmt: skip
+        self,
+        channel: MChannel,
+        queue: str,
+        tag: str,
+        no_ack: bool,
+        priority: int = 0,
+        exclusive: bool = False,
+    ) -> list[Expected]:
         found = self._model.find(queue)
+        if serving.is_taken(found, exclusive=exclusive):
+            raise Refused(403)
         self._use(found)
-        consumer = MConsumer(tag, channel, found, no_ack, 0 if no_ack else channel.prefetch)
+        consumer = MConsumer(
+            tag,
+            channel,
+            found,
+            no_ack,
+            0 if no_ack else channel.prefetch,
+            priority,
+            exclusive,
+            stands_by=found.traits.single_active,
+        )
         found.consumers.append(consumer)
         channel.consumers[tag] = consumer
+        serving.elect(found)
         return [Expected(Basic.ConsumeOk, {"consumer_tag": tag})]
 
     def _do_read(

@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 from fake_client import Received, shown
 
-from . import delays, streams
+from . import delays, serving, streams
 from .expiry import is_too_late
 from .model import Model
 from .quorum import check_count
@@ -24,8 +24,10 @@ def check_deliveries(model: Model, delivered: Observed) -> None:
         queue = _consumer(channel, got).queue
         if not queue.traits.stream:
             names.setdefault(queue, Counter())[name_of(got)] += 1
-    due, expired = _come_to_rest(model, names)
+    due, order, expired = _come_to_rest(model, names)
+    credit = {queue: serving.credit_of(queue) for queue in names}
     last: dict[MConsumer, Entry] = {}
+    taken: dict[Entry, MConsumer] = {}
     for channel, got in delivered:
         consumer = _consumer(channel, got)
         if consumer.queue.traits.stream:
@@ -40,8 +42,11 @@ def check_deliveries(model: Model, delivered: Observed) -> None:
         if consumer.queue.in_order and consumer in last and entry < last[consumer]:
             raise Violation(f"order: {name_of(got)} of {consumer.queue.name} too late")
         last[consumer] = entry
+        taken[entry] = consumer
         _check_one(channel, got, consumer, entry)
         model.deliver(channel, consumer, entry)
+    for queue, entries in order.items():
+        serving.check_turns(queue, credit[queue], [taken[entry] for entry in entries])
     for queue, entry in expired:
         late = is_too_late(entry, model.now_ms)
         if not late and any(consumer.has_credit() for consumer in queue.consumers):
@@ -57,11 +62,15 @@ def _consumer(channel: MChannel, got: Received) -> MConsumer:
 
 def _come_to_rest(
     model: Model, names: dict[MQueue, Counter[str]]
-) -> tuple[dict[MQueue, dict[str, list[Entry]]], list[tuple[MQueue, Entry]]]:
+) -> tuple[
+    dict[MQueue, dict[str, list[Entry]]], dict[MQueue, list[Entry]], list[tuple[MQueue, Entry]]
+]:
     """Take those that were delivered from the heads of the queues, and be done with those that must
-    not stay, until nothing happens any more. Returns the former by name, and those that expired.
+    not stay, until nothing happens any more. Returns the former by name, and in order where that is
+    known, and those that expired.
     """
     due: dict[MQueue, dict[str, list[Entry]]] = {queue: {} for queue in names}
+    order: dict[MQueue, list[Entry]] = {queue: [] for queue in names if queue.in_order}
     expired: list[tuple[MQueue, Entry]] = []
     model.bury()
     delays.release(model)
@@ -69,10 +78,12 @@ def _come_to_rest(
         for queue in model.queues.values():
             if queue in names:
                 for entry in _take(model, queue, names[queue]):
+                    if queue in order:
+                        order[queue].append(entry)
                     due[queue].setdefault(entry.name, []).append(entry)
             expired += [(queue, entry) for entry in model.tidy(queue)]
         if not model.bury():
-            return due, expired
+            return due, order, expired
 
 
 def _take(model: Model, queue: MQueue, delivered: Counter[str]) -> list[Entry]:
@@ -105,6 +116,8 @@ def _check_one(channel: MChannel, got: Received, consumer: MConsumer, entry: Ent
         raise Violation(f"redelivered: {name} has {got.call.redelivered}")
     if consumer.queue.traits.quorum:
         check_count(entry, got)
+    if consumer.stands_by:
+        raise Violation(f"turns: {name} delivered to {consumer.tag}, which stands by")
     if not consumer.has_credit():
         raise Violation(f"prefetch: {name} delivered to {consumer.tag} without credit")
     if got.call.delivery_tag != channel.last_tag + 1:

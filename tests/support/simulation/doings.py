@@ -291,7 +291,15 @@ class Doings:
         self._send(client, channel, more, "get", options, Basic.Get(**options))
 
     def consume(
-        self, client: int, channel: int, queue: int, no_ack: int, blind: int, more: int
+        self,
+        client: int,
+        channel: int,
+        queue: int,
+        no_ack: int,
+        priority: int,
+        exclusive: int,
+        blind: int,
+        more: int,
     ) -> None:
         if not blind:
             self._need_queue(client, channel, queue)
@@ -305,8 +313,10 @@ class Doings:
         declares = [other for other, what in self._coming(name) if what == "declare_queue"]
         if traits_of(name).is_special and any(other != client for other in declares):
             return
-        options = {"queue": name, "tag": tag, "no_ack": bool(no_ack)}
-        consume = Basic.Consume(queue=name, consumer_tag=tag, no_ack=bool(no_ack))
+        how = {"no_ack": bool(no_ack), "exclusive": bool(exclusive)}
+        options = {"queue": name, "tag": tag, "priority": priority, **how}
+        arguments: dict[str, Any] = {"x-priority": priority} if priority else {}
+        consume = Basic.Consume(queue=name, consumer_tag=tag, arguments=arguments, **how)
         self._send(client, channel, more, "consume", options, consume)
 
     def read(

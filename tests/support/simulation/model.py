@@ -9,7 +9,7 @@ from itertools import count
 
 from fake_client import Received
 
-from . import expiry, limits, quorum, streams
+from . import expiry, limits, quorum, serving, streams
 from .dead_letters import Burial, Reason, letter_of, may_enter
 from .queues import EXCHANGES, REJECT_PUBLISH_DLX, Traits
 from .things import (
@@ -293,17 +293,18 @@ class Model:
                 return
             queue.ready.remove(entry)
             consumer, _ = self._recipient(queue, entry)
+            serving.check_one(consumer)
             self.deliver(consumer.channel, consumer, entry)
 
     def _recipient(self, queue: MQueue, entry: Entry | None) -> tuple[MConsumer, Received]:
-        """Who has been sent a message, None for any one; this has been taken account of then."""
+        """Who has been sent a message, None for any of a stream; it is taken account of then."""
         for place, (client, got) in enumerate(self.arrivals):
             channel = client.channels.get(got.channel)
             consumer = channel and channel.consumers.get(got.call.consumer_tag)
             if (
                 consumer
                 and consumer.queue is queue
-                and consumer.has_credit()
+                and (consumer.is_due() if entry is None else consumer.has_credit())
                 and (entry is None or _is_of(got, entry))
                 and got.call.delivery_tag == consumer.channel.last_tag + 1
             ):
@@ -335,6 +336,7 @@ class Model:
         del consumer.channel.consumers[consumer.tag]
         queue = consumer.queue
         queue.consumers.remove(consumer)
+        serving.elect(queue)
         queue.used_ms = self.now_ms
         if queue.traits.auto_delete and not queue.consumers:
             self.remove_queue(queue)

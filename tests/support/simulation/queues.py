@@ -29,6 +29,7 @@ class Traits:
     dead_letter_key: str | None = None
     takes_expirations: bool = False
     quorum: bool = False
+    single_active: bool = False
     delivery_limit: int | None = None
     keeps_all: bool = False
     """Transient messages as well."""
@@ -70,6 +71,7 @@ class Traits:
             "x-stream-max-segment-size-bytes": self.segment_bytes or None,
             "x-overflow": overflow,
             "x-queue-type": self._type,
+            "x-single-active-consumer": self.single_active or None,
             "x-delivery-limit": self.delivery_limit,
             "x-dead-letter-exchange": self.dead_letter_exchange,
             "x-dead-letter-routing-key": self.dead_letter_key,
@@ -106,6 +108,7 @@ QUEUES: dict[str, Traits] = {
     "q0": Traits(quorum=True, keeps_all=True, delivery_limit=1, **_to_queue("b0")),
     "q1": Traits(quorum=True, keeps_all=True),
     "q2": Traits(quorum=True, keeps_all=True, delivery_limit=2, **_to_queue("q1")),
+    "s0": Traits(single_active=True),
     "w0": Traits(stream=True, keeps_all=True, segment_bytes=300),
     "w1": Traits(stream=True, keeps_all=True, retained_bytes=2000, segment_bytes=300),
     "z0": Traits(expires_ms=200),

@@ -217,7 +217,7 @@ def start_over(model: Model, world: World, after: Aftermath, *, redelivered: boo
                     not queue.traits.stream and (redelivered or old.redelivered)
                 ),
                 stands=place, returns=returns, returned_in=[0] * returns,
-                doubtful_returns=len(old.returned_in) - returns - forgotten,
+                doubtful_returns=old.doubtful_returns + len(old.returned_in) - returns - forgotten,
             )  # fmt: skip
             queue.stored.append(entry)
             insort(queue.ready, entry)

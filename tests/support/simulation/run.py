@@ -6,7 +6,7 @@ from random import Random
 
 from leveret.storage.settings import Settings
 
-from .actions import Action, Story
+from .actions import Action
 from .compare import Comparison
 from .conversation import Conversation
 from .doings import Doings
@@ -14,6 +14,7 @@ from .model import Model
 from .queues import POLICIES, QUEUES
 from .recovery import check_crash, check_restart, start_over
 from .stage import Stage
+from .stories import Story
 from .things import Violation
 from .world import ROOMY_BYTES, PowerLoss, World, small_scale
 

@@ -3,8 +3,8 @@
 import traceback
 from dataclasses import replace
 
-from .actions import Story, story
 from .run import play
+from .stories import Story, story
 from .things import Violation
 
 _PLAYS_MAX = 1500

@@ -139,6 +139,9 @@ class MConsumer:
     queue: MQueue
     no_ack: bool
     prefetch: int
+    priority: int = 0
+    exclusive: bool = False
+    stands_by: bool = False
     unsettled: int = 0
     position: int = 0
     """The offset that it gets next of a stream."""
@@ -150,6 +153,9 @@ class MConsumer:
         return more and self.has_credit()
 
     def has_credit(self) -> bool:
+        """Whether it can take a message."""
+        if self.stands_by:
+            return False
         if self.no_ack:
             return True
         channel = self.channel

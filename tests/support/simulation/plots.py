@@ -1,0 +1,82 @@
+"""What is worth doing in a row, so that it gets anywhere."""
+
+from random import Random
+
+from .actions import Actions
+
+_PLAINLY = {"no_ack": 0, "priority": 0, "exclusive": 0}
+
+
+class Plots(Actions):
+    """Makes up several actions that belong together."""
+
+    def __init__(self, chance: Random, cast: list[int]):
+        super().__init__(chance, cast)
+        self._counting = self._those_that("quorum")
+        self._burying = self._those_that("lets_die")
+        self._turning = self._those_that("single_active")
+
+    def _try(self) -> None:
+        """Messages of one queue come, go out, and are settled on one channel."""
+        queue, on = self._queue(), self._without_transactions()
+        self._publish(queue)
+        if self.chance.random() < 0.25:
+            self._add("consume", **on, **_PLAINLY, queue=queue, blind=0, more=0)
+        for _ in range(self.chance.choice((1, 2, 4))):
+            self._add("get", **on, queue=queue, no_ack=0, blind=0, more=0)
+            self._settle(**on)
+
+    def _fail_again(self) -> None:
+        """Messages go out and come back, until they have come back too often, or the broker
+        crashes.
+        """
+        queue, on = self.chance.choice(self._counting), self._without_transactions()
+        self._publish(queue)
+        for _ in range(self.chance.choice((1, 2))):
+            self._add("qos", **on, count=self.chance.choice((0, 1, 2)), all_of_it=0, more=0)
+            self._add("consume", **on, **_PLAINLY, queue=queue, blind=0, more=0)
+            for _ in range(self.chance.choice((1, 3, 5))):
+                multiple = self.chance.choice((0, 1, 2))
+                how = {"how": self.chance.choice((1, 1, 2)), "requeue": 1, "twice": 0}
+                self._add("settle", **on, **how, pick=0, multiple=multiple, more=0)
+            self.chance.choice((self._write, self._write, self._close_channel, self._crash))()
+
+    def _bury(self) -> None:
+        """Messages die, and the power fails while that is written."""
+        queue, on = self.chance.choice(self._burying), self._without_transactions()
+        self._publish(queue, persistent=1, count=self.chance.choice((2, 5, 12)), size=300)
+        self._write_all()
+        if self.chance.random() < 0.5:
+            self._add("qos", **on, count=0, all_of_it=0, more=0)
+            self._add("consume", **on, **_PLAINLY, queue=queue, blind=0, more=0)
+        else:
+            for _ in range(self.chance.choice((1, 2, 4))):
+                self._add("get", **on, queue=queue, no_ack=0, blind=0, more=0)
+        self._write_all()
+        how = {"how": 1, "requeue": 0, "twice": 0}
+        self._add("settle", **on, **how, pick=0, multiple=2, more=0)
+        inside = self.chance.choice((2, 2, 3, 4, 5, 6))
+        self._add("crash", power=1, inside=inside, again_inside=0, seed=self._below(1 << 30))
+
+    def _read_slowly(self) -> None:
+        """A stream grows while somebody reads, who may be left behind."""
+        queue, on = self.chance.choice(self._streams), self._without_transactions()
+        prefetch = self.chance.choice((1, 2))
+        self._add("read", **on, queue=queue, offset=101, prefetch=prefetch, blind=0, more=0)
+        for _ in range(self.chance.choice((2, 4, 6))):
+            self._publish(queue)
+            if self.chance.random() < 0.4:
+                self._settle(**on)
+        self._settle(**on)
+
+    def _compete(self) -> None:
+        """Several consume from one queue, and some of them go."""
+        queue = self.chance.choice(self._turning or self.cast)
+        for _ in range(self.chance.choice((2, 3, 4))):
+            on = self._without_transactions()
+            self._add("qos", **on, count=self.chance.choice((0, 1, 2, 5)), all_of_it=0, more=0)
+            self._add("consume", **on, **self._manner(), queue=queue, blind=0, more=0)
+        for _ in range(self.chance.choice((2, 4, 6))):
+            self._publish(queue)
+            goes = (self._settle, self._cancel, self._cancel, self._close_channel, self._disconnect)
+            self.chance.choice(goes)()

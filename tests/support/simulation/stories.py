@@ -1,0 +1,121 @@
+"""Stories: lists of actions made up from a seed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+from .actions import Action
+from .plots import Plots
+from .queues import EXCHANGES, QUEUES
+
+_QUEUE_NAMES = tuple(QUEUES)
+_PLAIN = "d0 d0 d0 d0 d1 d1 t0 t0 x a0 p0 p0"
+_FEW = "d0 d1 t0 x a0 p0"
+_STREAMS = "w0 w1 w1 w1 d0"
+_SPECIAL = (
+    "e0 e1 e1 e1",
+    "e0 e0 m0",
+    "e2 r0",
+    "m1 m2",
+    "b0 e0 m0",
+    "q0 q0 b0",
+    "q1 q2 q2",
+    "z0",
+    "l0 l0",
+    "s0 s0 s0",
+    _STREAMS,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What a run is made of, and on what scale."""
+
+    actions: tuple[Action, ...]
+    segment_bytes: int
+    memory_budget_bytes: int
+    snapshots: bool
+
+
+def story(seed: int) -> Story:
+    """The story of a seed."""
+    chance = Random(seed)
+    scene = _Scene(chance, _cast(chance))
+    scene.prelude()
+    for _ in range(chance.choice((20, 60, 120))):
+        scene.add_one()
+    quorum = any(QUEUES[_QUEUE_NAMES[queue]].quorum for queue in scene.cast)
+    return Story(
+        tuple(scene.actions),
+        segment_bytes=chance.choice((1024, 2048, 1 << 20)),
+        memory_budget_bytes=chance.choice((0, 0, 0, 20000) if quorum else (0, 0, 3000, 20000)),
+        snapshots=chance.random() < 0.5,
+    )
+
+
+def _cast(chance: Random) -> list[int]:
+    """The queues that a story is about; what stands there more often is likelier."""
+    special = chance.sample(_SPECIAL, chance.choice((0, 1, 1, 2, 2)))
+    chosen = " ".join([_FEW] + special * chance.choice((1, 2, 4))) if special else _PLAIN
+    if chance.random() < 0.1:
+        chosen = _STREAMS
+    return [_QUEUE_NAMES.index(name) for name in chosen.split()]
+
+
+class _Scene(Plots):
+    """Makes up a story. What is likely differs from one to the other."""
+
+    def __init__(self, chance: Random, cast: list[int]):
+        super().__init__(chance, cast)
+        crashes, faults = chance.choice((0, 2, 5)), chance.choice((0, 0, 1))
+        self._kinds: dict[Callable[[], None], int] = {
+            self._publish: chance.choice((10, 30)),
+            self._publish_late: chance.choice((0, 0, 10)),
+            self._commit: chance.choice((3, 10)),
+            self._settle: chance.choice((8, 25)),
+            self._get: chance.choice((1, 3, 10)),
+            self._try: chance.choice((0, 2, 5)),
+            self._consume: chance.choice((0, 3, 9)),
+            self._compete: chance.choice((3, 6) if self._turning else (0, 0, 3)),
+            self._read: chance.choice((5, 15)) if self._streams else 0,
+            self._fail_again: chance.choice((2, 6)) if self._counting else 0,
+            self._bury: chance.choice((1, 3, 6)) if self._burying else 0,
+            self._read_slowly: chance.choice((0, 3)) if self._streams else 0,
+            self._cancel: 1,
+            self._qos: 2,
+            self._recover: 1,
+            self._declare_queue: 5,
+            self._delete_queue: chance.choice((0, 1, 2)),
+            self._purge: chance.choice((0, 1)),
+            self._declare_exchange: 2,
+            self._delete_exchange: chance.choice((0, 1)),
+            self._bind: 4,
+            self._unbind: 1,
+            self._close_channel: 1,
+            self._disconnect: 1,
+            self._policy: chance.choice((0, 1, 4)),
+            self._write: chance.choice((20, 60)),
+            self._wait: 5,
+            self._crash: crashes,
+            self._restart: chance.choice((0, 1)),
+            self._fault: faults,
+            self._fill_disk: faults,
+            self._free_disk: 3 * faults,
+        }
+
+    def add_one(self) -> None:
+        (make,) = self.chance.choices(list(self._kinds), list(self._kinds.values()))
+        make()
+
+    def prelude(self) -> None:
+        """A topology that the rest can do something with."""
+        for queue in sorted(set(self.cast)):
+            self._declare_queue(queue)
+        for exchange in range(len(EXCHANGES)):
+            if self.chance.random() < 0.8:
+                self._declare_exchange(exchange)
+        for _ in range(3):
+            self._bind()
+        for _ in range(4):
+            self._add("write")
+            self._add("notice")
