@@ -7,7 +7,7 @@ message's address; `DeliverFrame` makes that one pack.
 import struct
 
 from .frames import END_OCTET, METHOD, METHOD_HEAD
-from .methods import cannot_decode
+from .method_codec import cannot_decode
 
 BASIC_PUBLISH = 60 << 16 | 40
 BASIC_ACK = 60 << 16 | 80

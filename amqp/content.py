@@ -19,7 +19,7 @@ from .fields import (
     decode_table,
     encode_field,
 )
-from .methods import shortstr
+from .wire_types import shortstr
 
 BASIC_CLASS = 60
 

@@ -9,7 +9,8 @@ import struct
 from typing import cast
 
 from .errors import FrameError, UnexpectedFrame
-from .methods import Method, encode
+from .method_codec import encode
+from .methods import Method
 
 METHOD, HEADER, BODY, HEARTBEAT = 1, 2, 3, 8
 END = 0xCE

@@ -6,7 +6,8 @@ the content that a publish announces.
 
 from ..amqp.errors import UnexpectedFrame
 from ..amqp.frames import METHOD
-from ..amqp.methods import BasicPublish, Method, decode
+from ..amqp.method_codec import decode
+from ..amqp.methods import BasicPublish, Method
 from .assembly import ContentAssembly
 
 

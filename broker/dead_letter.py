@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..amqp.basic import split_address
 from ..amqp.content import Properties
-from ..amqp.methods import shortstr
+from ..amqp.wire_types import shortstr
 from .death import Death, Reason, died_in_by_itself, properties_after
 from .intake import Intake
 from .message import Message

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from ..amqp.content import EXPIRATION, HEADERS, Properties, header_entries
 from ..amqp.fields import Field, Table, check_field, decode_table, encode_field
-from ..amqp.methods import shortstr
+from ..amqp.wire_types import shortstr
 
 _SIZE = struct.Struct(">I")
 _ARRAY, _TABLE = ord("A"), ord("F")

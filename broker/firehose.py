@@ -31,7 +31,7 @@ from ..amqp.content import (
     Properties,
 )
 from ..amqp.fields import Field, Table, encode_table
-from ..amqp.methods import shortstr
+from ..amqp.wire_types import shortstr
 from .message import Message, routing_keys
 
 if TYPE_CHECKING:

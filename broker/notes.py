@@ -12,7 +12,7 @@ import struct
 
 import msgspec
 
-from ..amqp.methods import shortstr
+from ..amqp.wire_types import shortstr
 
 _HEAD = struct.Struct(">QqB")
 _COUNT = struct.Struct(">H")

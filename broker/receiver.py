@@ -23,7 +23,9 @@ from ..amqp.frames import (
     read_frame,
     unexpected_frame,
 )
+from ..amqp.method_codec import decode
 from ..amqp.methods import (
+    METHOD_IDS,
     ChannelClose,
     ChannelCloseOk,
     ChannelOpen,
@@ -33,8 +35,6 @@ from ..amqp.methods import (
     ConnectionUpdateSecret,
     ConnectionUpdateSecretOk,
     Method,
-    decode,
-    method_ids,
 )
 from . import commands
 from .channel import Channel
@@ -203,9 +203,9 @@ class Receiver:
             if kind != METHOD or channel != 0 or len(payload) < 4:
                 continue
             ids = (int.from_bytes(payload[:2]), int.from_bytes(payload[2:4]))
-            if ids == method_ids(ConnectionClose):
+            if ids == METHOD_IDS[ConnectionClose]:
                 connection.send(method_frame(0, ConnectionCloseOk()))
-            elif ids == method_ids(ConnectionCloseOk):
+            elif ids == METHOD_IDS[ConnectionCloseOk]:
                 connection.state = State.CLOSED
                 connection.finish()
         return False

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..amqp.content import EXPIRATION, REPLY_TO, USER_ID, Properties
 from ..amqp.errors import PreconditionFailed
 from ..amqp.fields import Field, Table
-from ..amqp.methods import shortstr
+from ..amqp.wire_types import shortstr
 from .message import Message
 from .notes import Notes
 from .property_kinds import DIRECT_REPLY_TO

@@ -38,7 +38,9 @@ from leveret.amqp.frames import (
     frame,
     method_frame,
 )
+from leveret.amqp.method_codec import decode, encode
 from leveret.amqp.methods import (
+    METHOD_IDS,
     BasicAck,
     BasicDeliver,
     BasicGetOk,
@@ -47,11 +49,8 @@ from leveret.amqp.methods import (
     BasicReject,
     BasicReturn,
     Method,
-    decode,
-    encode,
-    method_ids,
-    shortstr,
 )
+from leveret.amqp.wire_types import shortstr
 from wire import any_bytes, damaged, long, longlong, octet, short
 from wire import shortstr as text
 
@@ -68,7 +67,7 @@ publishes = st.builds(BasicPublish, short, text, text, st.booleans(), st.boolean
     ],
 )
 def test_numbers_of_methods_are_their_ids(number: int, kind: type[Method]) -> None:
-    assert (number >> 16, number & 0xFFFF) == method_ids(kind)
+    assert (number >> 16, number & 0xFFFF) == METHOD_IDS[kind]
 
 
 # --- sent by the broker -----------------------------------------------------------------------
@@ -131,7 +130,7 @@ def test_return_frames_are_frames_of_return(
 def test_settlements_are_laid_out_as_one_struct(channel: int, tag: int, bit: bool) -> None:
     for call in (BasicAck(tag, bit), BasicReject(tag, bit), BasicNack(tag, bit, requeue=False)):
         packed = method_frame(channel, call)
-        class_id, method_id = method_ids(type(call))
+        class_id, method_id = METHOD_IDS[type(call)]
         number = class_id << 16 | method_id
         assert len(packed) == SETTLE_BYTES
         assert SETTLE.unpack(packed) == (

@@ -26,7 +26,7 @@ from leveret.amqp.content import (
 )
 from leveret.amqp.errors import FrameError
 from leveret.amqp.fields import MAX_DEPTH, Field, decode_table, encode_field, encode_table
-from leveret.amqp.methods import shortstr
+from leveret.amqp.wire_types import shortstr
 from wire import any_bytes, any_name, damaged, field, longlong, octet, shortstr_bytes, table
 
 # In the order of the specification, with what each is on the wire.

@@ -4,7 +4,9 @@ from hypothesis import strategies as st
 
 from leveret.amqp import errors
 from leveret.amqp.errors import AMQPError, HardError, NotFound, SoftError
-from leveret.amqp.methods import ConnectionClose, decode, encode, shortstr
+from leveret.amqp.method_codec import decode, encode
+from leveret.amqp.methods import ConnectionClose
+from leveret.amqp.wire_types import shortstr
 
 SOFT = {
     403: "ACCESS_REFUSED",

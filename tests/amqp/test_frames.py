@@ -22,7 +22,12 @@ from leveret.amqp.frames import (
     read_frame,
     unknown_frame,
 )
-from leveret.amqp.methods import BasicAck, ChannelOpen, Method, QueueUnbindOk
+from leveret.amqp.methods import (
+    BasicAck,
+    ChannelOpen,
+    Method,
+    QueueUnbindOk,
+)
 from wire import any_bytes, damaged, pieces, short
 
 PAYLOAD_MAX = 100

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from leveret.amqp import methods
 from leveret.amqp.errors import CommandInvalid, FrameError
 from leveret.amqp.fields import Field, encode_table
-from leveret.amqp.methods import Method, decode, encode, method_ids, shortstr
+from leveret.amqp.method_codec import decode, encode
+from leveret.amqp.methods import METHOD_IDS, Method
+from leveret.amqp.wire_types import shortstr
 from method_calls import METHODS, NUMBERS, any_call, call_of, field_names
 from wire import any_bytes, damaged
 
@@ -116,14 +118,14 @@ def test_arguments_cut_off_anywhere_cannot_be_decoded(name: str) -> None:
         assert isinstance(error, FrameError)
         shown = ",".join(map(str, payload[4:end]))
         assert error.explanation == f"cannot decode <<{shown}>>"
-        assert error.at == method_ids(METHODS[name])
+        assert error.at == METHOD_IDS[METHODS[name]]
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_arguments_with_bytes_left_over_cannot_be_decoded(name: str) -> None:
     error = refusal(encode(call_of(name, SAMPLE)) + b"\0")
     assert isinstance(error, FrameError)
-    assert error.at == method_ids(METHODS[name])
+    assert error.at == METHOD_IDS[METHODS[name]]
 
 
 def test_the_text_for_arguments_that_cannot_be_decoded_is_rabbitmqs() -> None:

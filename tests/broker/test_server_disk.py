@@ -12,6 +12,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from durable_server import DurableServer
 from fake_client import message as published
 from leveret.amqp.frames import METHOD, method_frame
+from leveret.amqp.method_codec import decode
 from leveret.amqp.methods import (
     BasicAck,
     BasicGet,
@@ -20,7 +21,6 @@ from leveret.amqp.methods import (
     Method,
     QueueDeclare,
     QueueDeclareOk,
-    decode,
 )
 from leveret.broker import server as server_module
 from leveret.broker.alarms import Alarm

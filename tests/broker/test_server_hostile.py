@@ -10,6 +10,7 @@ from trio.testing import MockClock
 
 from leveret.amqp.fields import Table
 from leveret.amqp.frames import BODY, HEAD, HEADER, METHOD, PROTOCOL_HEADER, frame, method_frame
+from leveret.amqp.method_codec import encode
 from leveret.amqp.methods import (
     BasicPublish,
     ChannelClose,
@@ -18,7 +19,6 @@ from leveret.amqp.methods import (
     ConnectionClose,
     ConnectionStart,
     QueueDeclare,
-    encode,
 )
 from leveret.broker.configuration import Configuration
 from leveret.broker.configuration import Connection as Limits

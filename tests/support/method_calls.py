@@ -9,7 +9,7 @@ from hypothesis.strategies import SearchStrategy
 from pamqp import base, commands
 
 from leveret.amqp import methods
-from leveret.amqp.methods import Method, method_ids
+from leveret.amqp.methods import METHOD_IDS, Method
 from wire import any_bytes, long, longlong, octet, short, shortstr, table
 
 METHODS: dict[str, type[Method]] = {
@@ -20,7 +20,7 @@ METHODS: dict[str, type[Method]] = {
 NUMBERS = {
     name: class_id << 16 | method_id
     for name, kind in METHODS.items()
-    for class_id, method_id in [method_ids(kind)]
+    for class_id, method_id in [METHOD_IDS[kind]]
 }
 ORACLES: dict[int, type[base.Frame]] = commands.INDEX_MAPPING
 

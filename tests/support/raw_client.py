@@ -23,6 +23,7 @@ from leveret.amqp.frames import (
     method_frame,
     read_frame,
 )
+from leveret.amqp.method_codec import decode
 from leveret.amqp.methods import (
     BasicConsume,
     BasicConsumeOk,
@@ -45,7 +46,6 @@ from leveret.amqp.methods import (
     QueueDeclareOk,
     QueueDelete,
     QueueDeleteOk,
-    decode,
 )
 
 CHANNEL_MAX = 2047
