@@ -116,13 +116,13 @@ def _new_tag(channel: Channel, tag: str) -> str:
 
 
 def _check_consume_arguments(queue: Queue, arguments: Table, rules: Rules) -> None:
+    kind = queue_type(queue.arguments)
     priority = arguments.get("x-priority")
-    if priority is not None and priority.tag not in INTEGER_TAGS:
+    if kind != STREAM and priority is not None and priority.tag not in INTEGER_TAGS:
         raise PreconditionFailed(
             f"invalid arg 'x-priority' for {queue!r}:"
             f' "expected integer, got {priority.type_name}"'
         )
-    kind = queue_type(queue.arguments)
     foreign = ("x-priority",) if kind == STREAM else _STREAM_ARGUMENTS
     if rules.mirrored_queues:
         failover = arguments.get(_FAILOVER)
@@ -133,8 +133,8 @@ def _check_consume_arguments(queue: Queue, arguments: Table, rules: Rules) -> No
                 f"invalid arg '{_FAILOVER}' for {queue!r}:"
                 f" {{unacceptable_type,{failover.type_name}}}"
             )
-    for name in foreign:
-        if name in arguments:
+    for name in arguments:
+        if name in foreign:
             raise PreconditionFailed(
                 f"invalid arg '{name}' for {queue!r} of queue type rabbit_{kind}_queue"
             )

@@ -57,8 +57,8 @@ def check_queue_arguments(arguments: Table, resource: str, rules: Rules) -> None
             _check_company(name, arguments)
         except _Unacceptable as why:
             raise PreconditionFailed(f"invalid arg '{name}' for {resource}: {why}") from None
-    for name in foreign:
-        if name in arguments:
+    for name in arguments:
+        if name in foreign:
             raise PreconditionFailed(
                 f"invalid arg '{name}' for {resource} of queue type rabbit_{kind}_queue"
             )

@@ -326,6 +326,19 @@ def test_arguments_of_other_types_of_queue_are_refused(client: FakeClient, name:
     )
 
 
+@pytest.mark.parametrize(
+    "names", [("x-max-age", "x-delivery-limit"), ("x-delivery-limit", "x-max-age")]
+)
+def test_of_several_arguments_of_other_types_the_first_one_sent_is_told(
+    client: FakeClient, names: tuple[str, str]
+) -> None:
+    refused(
+        client,
+        dict.fromkeys(names, Field("b", 5)),
+        f"invalid arg '{names[0]}' for {Q} of queue type rabbit_classic_queue",
+    )
+
+
 @pytest.mark.parametrize("kind", ["quorum", "stream"])
 def test_the_master_locator_is_for_classic_queues(client: FakeClient, kind: str) -> None:
     refused(

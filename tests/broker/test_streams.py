@@ -328,10 +328,11 @@ def test_what_streams_cannot_do_is_refused(version: Any, no_prefetch: str, refus
         client.expect_connection_closed(540, f"NOT_IMPLEMENTED - {what} {refused}", at)
 
 
-def test_consumers_have_no_priority(client: FakeClient):
+@pytest.mark.parametrize("priority", [1, "high"])
+def test_consumers_have_no_priority(client: FakeClient, priority: Any):
     declare(client)
     client.request(Basic.Qos(prefetch_count=1), Basic.QosOk)
-    client.send(Basic.Consume(queue="q", arguments={"x-priority": 1}))
+    client.send(Basic.Consume(queue="q", arguments={"x-priority": priority}))
     text = f"invalid arg 'x-priority' for {Q} of queue type rabbit_stream_queue"
     client.expect_channel_closed(406, f"PRECONDITION_FAILED - {text}", (60, 20))
 
