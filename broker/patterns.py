@@ -37,6 +37,16 @@ _DIFFERENT = regex.compile(
 in.
 """
 
+_PARTS = regex.compile(
+    r"""
+    (?P<open> \( \?? )
+    | (?P<close> \) )
+    | (?: [*?] | (?P<many> \+ ) | \{ (?P<least> \d+ ) (?: , \d* )? \} ) [?+]?
+    | (?P<part> \\ . | \[ \^? \]? (?: \\ . | \[ : \^? \w+ : \] | [^]\\] )* \] | . )
+    """,
+    regex.VERBOSE | regex.DOTALL,
+)
+
 _WORDS = {
     "unterminated character set": "missing terminating ] for character class",
     "bad escape (end of pattern)": r"\\ at end of pattern",
@@ -49,6 +59,13 @@ _WORDS = {
 }
 """What `regex` says of faults, and what PCRE says."""
 _SHOWN_AT_THE_END = ("missing )", _WORDS["unterminated character set"], r"\\ at end of pattern")
+
+
+SIZE_MAX = 10_000
+"""How many parts a pattern may have, if what is to be there `n` times at least stands n + 1 times.
+`regex` writes it out like that, and so does PCRE, which has a limit, too.
+"""
+NESTING_MAX = 100
 
 
 class InvalidPattern(ValueError):
@@ -69,8 +86,10 @@ class Pattern:
 
     def __init__(self, pattern: str):
         self._pattern = pattern
+        translated = _DIFFERENT.sub(_translated, pattern)
+        _check_size(pattern, translated)
         try:
-            compiled = regex.compile(_DIFFERENT.sub(_translated, pattern).encode())
+            compiled = regex.compile(translated.encode())
         except regex.error as error:
             fault, _, place = str(error).partition(" at position ")
             reason = _WORDS.get(fault, fault)
@@ -93,6 +112,31 @@ class Pattern:
             )
             return False
         return found is not None
+
+
+def _check_size(pattern: str, translated: str) -> None:
+    """Refuse what would take long, or very much memory, to compile."""
+    sizes, last = [0], 0
+    for found in _PARTS.finditer(translated):
+        match found.lastgroup:
+            case "open":
+                sizes.append(0)
+                last = 0
+                if len(sizes) > NESTING_MAX:
+                    raise InvalidPattern(pattern, "parentheses are too deeply nested", found.end())
+                continue
+            case "close":
+                last = sizes.pop() + 1 if len(sizes) > 1 else 1
+                sizes[-1] += last
+            case "part":
+                last = 1
+                sizes[-1] += last
+            case _:
+                more = last * int(found["least"] or (found["many"] is not None))
+                sizes[-1] += more
+                last += more
+        if sizes[-1] > SIZE_MAX:
+            raise InvalidPattern(pattern, "regular expression is too large", len(pattern))
 
 
 def _translated(found: "regex.Match[str]") -> str:

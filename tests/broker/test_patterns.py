@@ -71,6 +71,42 @@ def test_a_fault_is_told_in_pcres_words(pattern: str, reason: str, position: int
     assert (refusal.value.reason, refusal.value.position) == (reason, position)
 
 
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "(?:" * 20 + "a" + ")+" * 20,
+        "(" * 9 + "[]a[:alpha:]]{2,3}" + "){2}" * 9,
+        "((a{30}){30}){30}",
+        "a{20000}",
+        "a" * 20_000,
+        "(?:" * 5 + "x" * 500 + "){1,}" * 5,
+        "(" * 200 + "a" + ")" * 200,
+    ],
+)
+def test_a_pattern_that_is_too_large_to_compile_is_refused_at_once(pattern: str) -> None:
+    started = time.process_time()
+    with pytest.raises(InvalidPattern, match=r"too large|too deeply nested"):
+        Pattern(pattern)
+    assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "(?:" * 8 + "a" + ")+" * 8,
+        "(" * 90 + "a" + ")" * 90,
+        "(?:(?:a{0,500})*){0,500}",
+        "[(]{100}|" * 90,
+        r"\({9}" * 500,
+        "|".join(f"^name-{number}[.]" for number in range(500)),
+    ],
+)
+def test_a_pattern_may_be_rather_large(pattern: str) -> None:
+    started = time.process_time()
+    Pattern(pattern)
+    assert time.process_time() - started < 1
+
+
 def test_a_search_that_would_take_for_ever_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
     pattern = Pattern("^(a|a)*$")
     assert pattern.matches("a" * 10)
