@@ -138,7 +138,11 @@ def _difference(current: Field | None, received: Field | None) -> str:
         return f"received none but current is {_the_value(current)}"
     assert current is not None
     assert received is not None
-    return f"received '{_shown(received)}' but current is '{_shown(current)}'"
+    return f"received {_quoted(received)} but current is {_quoted(current)}"
+
+
+def _quoted(field: Field) -> str:
+    return "none" if field.tag == "V" else f"'{_shown(field)}'"
 
 
 def _shown(field: Field) -> str:

@@ -210,20 +210,21 @@ def _max_age(field: Field) -> None:
         raise _Unacceptable("invalid_max_age")
 
 
+# In the order in which RabbitMQ checks them: the first fault is told.
 _CHECKS: dict[str, Check] = {
     "x-expires": _expiry,
     "x-message-ttl": _time_to_live,
     "x-dead-letter-routing-key": _routing_key,
+    "x-dead-letter-strategy": _strategy,
     "x-max-length": _not_negative,
     "x-max-length-bytes": _not_negative,
+    "x-max-in-memory-length": _not_negative,
+    "x-max-in-memory-bytes": _not_negative,
     "x-max-priority": _priority,
     "x-overflow": _overflow,
     "x-queue-mode": _mode,
     "x-queue-version": _version,
     "x-single-active-consumer": _boolean,
-    "x-dead-letter-strategy": _strategy,
-    "x-max-in-memory-length": _not_negative,
-    "x-max-in-memory-bytes": _not_negative,
     "x-quorum-initial-group-size": _positive,
     "x-queue-leader-locator": _leader_locator,
     _MASTER_LOCATOR: _master_locator,
@@ -234,11 +235,11 @@ _CHECKS: dict[str, Check] = {
 
 _CHECKS_OF_STREAMS: dict[str, Check] = {
     "x-max-length-bytes": _not_negative,
-    "x-queue-leader-locator": _leader_locator,
     "x-max-age": _max_age,
-    "x-initial-cluster-size": _positive,
     "x-stream-max-segment-size-bytes": _not_negative,
     "x-stream-filter-size-bytes": _not_negative,
+    "x-initial-cluster-size": _positive,
+    "x-queue-leader-locator": _leader_locator,
 }
 
 _OF_QUORUM_QUEUES = (

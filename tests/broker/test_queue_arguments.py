@@ -84,6 +84,12 @@ LAZY = {"x-queue-mode": Field("S", b"lazy")}
             "received the value 'undefined' of type 'void' but current is none",
         ),
         (
+            {"x-queue-mode": Field("S", b"lazy")},
+            {"x-queue-mode": Field("V", None)},
+            "x-queue-mode",
+            "received none but current is 'lazy'",
+        ),
+        (
             LAZY,
             {"x-queue-mode": Field("A", [Field("I", 1)])},
             "x-queue-mode",
@@ -336,6 +342,19 @@ def test_of_several_arguments_of_other_types_the_first_one_sent_is_told(
         client,
         dict.fromkeys(names, Field("b", 5)),
         f"invalid arg '{names[0]}' for {Q} of queue type rabbit_classic_queue",
+    )
+
+
+def test_several_bad_values_are_told_in_rabbitmqs_order(client: FakeClient) -> None:
+    bad = {
+        "x-queue-type": Field("S", b"quorum"),
+        "x-single-active-consumer": Field("b", 1),
+        "x-overflow": Field("b", 1),
+        "x-max-in-memory-bytes": Field("b", -1),
+        "x-dead-letter-strategy": Field("b", 1),
+    }
+    refused(
+        client, bad, f"invalid arg 'x-dead-letter-strategy' for {Q}: {{unacceptable_type,byte}}"
     )
 
 
