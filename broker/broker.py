@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from ..storage.errors import JournalError
 from .ack_timeout import AckTimeouts
 from .alarms import Alarms
+from .commit import Commits
 from .configuration import DEFAULT_CLUSTER_NAME, DEFAULT_USERS, DEFAULT_VHOSTS, Configuration
 from .configuration import User as ConfiguredUser
 from .definitions import (
@@ -86,6 +87,7 @@ class Broker:
         self._later: deque[Callable[[], None]] = deque()
         self.dirty: list[Work] = []
         self._settlings: dict[Settling, None] = {}
+        self.commits = Commits(self)
         self.intake = Intake(journal, self.timers, self.next_message_id, self.later)
         self.connections: set[Connection] = set()
         self.ack_timeouts = AckTimeouts(
@@ -142,7 +144,7 @@ class Broker:
         """A vhost that is not among the others yet."""
         return VirtualHost(
             name,
-            self._mark_dirty,
+            self.mark_dirty,
             self.intake,
             self.definitions,
             self._store,
@@ -172,7 +174,8 @@ class Broker:
                 self.users[guest.name] = guest
                 self.definitions.add_user(guest)
 
-    def _mark_dirty(self, work: Work) -> None:
+    def mark_dirty(self, work: Work) -> None:
+        """Have some work done at the end of the turn."""
         work.dirty = True
         self.dirty.append(work)
 
@@ -183,7 +186,7 @@ class Broker:
     def begin_settling(self, settling: Settling) -> None:
         """Have deliveries settled bit by bit in the turns to come."""
         self._settlings[settling] = None
-        self._mark_dirty(settling)
+        self.mark_dirty(settling)
 
     def end_settling(self, settling: Settling) -> None:
         """All of them are settled."""
@@ -223,6 +226,7 @@ class Broker:
         """
         if self.journal is None:
             return
+        self.commits.finish()
         for settling in tuple(self._settlings):
             settling.finish()
         self.do_postponed()

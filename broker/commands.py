@@ -60,9 +60,18 @@ def _transaction(channel: Channel) -> Transaction:
 
 
 def _tx_commit(channel: Channel, call: m.TxCommit) -> None:
-    if not _transaction(channel).commit(channel):
-        raise PreconditionFailed("partial tx completion")
+    _transaction(channel).commit(channel, lambda complete: _committed(channel, complete))
+
+
+def _committed(channel: Channel, complete: bool) -> None:
+    """Answer when a transaction is on disk, unless its channel has ended meanwhile."""
     connection = channel.connection
+    if connection.channels.get(channel.number) is not channel:
+        return
+    if not complete:
+        error = PreconditionFailed("partial tx completion", at=(90, 20))
+        connection.close_channel(channel.number, error)
+        return
     position = connection.broker.position
     if position > connection.broker.durable:
         connection.hold(method_frame(channel.number, m.TxCommitOk()), position)

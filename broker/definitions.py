@@ -49,6 +49,7 @@ class Definitions:
         self.journal = journal
         self._next_queue_number = count(1)
         self._together = False
+        self._before = 0
         self.position = 0
         """The journal's position behind the last change."""
 
@@ -58,15 +59,27 @@ class Definitions:
         if self.journal is None or self._together:
             yield
             return
-        self._together = True
-        before = self.position
-        self.journal.begin_group()
+        self.begin_together()
         try:
             yield
         finally:
+            self.end_together()
+
+    def begin_together(self) -> None:
+        """The same for all from now on up to `end_together`, if it is not so already. Nothing more
+        becomes durable meanwhile.
+        """
+        if self.journal is not None and not self._together:
+            self._together = True
+            self._before = self.position
+            self.journal.begin_group()
+
+    def end_together(self) -> None:
+        """The end of that."""
+        if self.journal is not None and self._together:
             self._together = False
             self.journal.end_group()
-            if self.position != before:
+            if self.position != self._before:
                 self.position = self.journal.position
 
     def next_queue_number(self) -> int:

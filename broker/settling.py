@@ -19,6 +19,7 @@ from .unsettled import Outcome
 if TYPE_CHECKING:
     from .channel import Channel
     from .queue import Queue
+    from .unsettled import Delivery
 
 ACKNOWLEDGED_AT_ONCE = 5000
 SETTLED_AT_ONCE = 200
@@ -52,7 +53,7 @@ class Settling:
 
     def __init__(self, channel: "Channel"):
         self._channel = channel
-        self._orders: deque[_Order] = deque()
+        self._orders: deque[Order] = deque()
         self._waits = False
         """Whether the client waits for it."""
         self.dirty = False
@@ -69,7 +70,8 @@ class Settling:
 
     def add(self, tags: list[int], outcome: Outcome) -> None:
         """Settle deliveries after the others."""
-        self._orders.append(_Order(self._channel, tags, outcome))
+        deliveries = self._channel.unsettled.deliveries
+        self._orders.append(Order(self._channel, deliveries, tags, outcome))
         if len(self._orders) == 1 and self.dispatch():
             self._waits = True
             connection = self._channel.connection
@@ -108,19 +110,25 @@ class Settling:
             self.dispatch()
 
 
-class _Order:
-    """Deliveries with one outcome."""
+class Order:
+    """Deliveries of a channel with one outcome: those that have these tags in `deliveries`."""
 
-    __slots__ = ("_at", "_channel", "_held_back", "_outcome", "_tags")
+    __slots__ = ("_at", "_channel", "_deliveries", "_held_back", "_outcome", "_tags")
 
-    def __init__(self, channel: "Channel", tags: list[int], outcome: Outcome):
+    def __init__(
+        self,
+        channel: "Channel",
+        deliveries: "dict[int, Delivery]",
+        tags: list[int],
+        outcome: Outcome,
+    ):
         self._channel = channel
+        self._deliveries = deliveries
         self._tags = tags
         self._outcome = outcome
         self._at = 0
         self._held_back: set[Queue] = set()
         if outcome in _COME_BACK and is_much(len(tags)):
-            deliveries = channel.unsettled.deliveries
             self._held_back = {deliveries[tag][1] for tag in tags if tag in deliveries}
         hold_back(self._held_back)
 
@@ -129,7 +137,7 @@ class _Order:
         acknowledged = self._outcome is Outcome.ACKNOWLEDGED
         start = self._at
         self._at += ACKNOWLEDGED_AT_ONCE if acknowledged else SETTLED_AT_ONCE
-        take = self._channel.unsettled.deliveries.pop
+        take = self._deliveries.pop
         taken = [take(tag, None) for tag in islice(self._tags, start, self._at)]
         self._channel.settle([each for each in taken if each is not None], self._outcome)
         return self._at < len(self._tags)

@@ -1,8 +1,10 @@
 """tx: publishes and settlements held back until tx.commit, or dropped by tx.rollback."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..amqp.errors import PreconditionFailed
+from .commit import Commit, Publish
 from .message import Message
 from .queue import Queue
 from .uncommitted import Uncommitted
@@ -25,7 +27,7 @@ class Transaction:
     def __init__(self, memory: "MemoryBudget") -> None:
         self._memory = memory
         self._held_bytes = 0
-        self._published: list[tuple[Message, tuple[Queue, ...], bool]] = []
+        self._published: list[Publish] = []
         self.settled = Uncommitted()
 
     def publish(self, message: Message, queues: tuple[Queue, ...], mandatory: bool) -> None:
@@ -39,24 +41,22 @@ class Transaction:
         self._held_bytes += held_bytes
         self._published.append((message, queues, mandatory))
 
-    def commit(self, channel: "Channel") -> bool:
-        """Carry everything out: first the publishes, then the settlements; on disk all or
-        nothing. False if a queue refused a message.
+    def commit(self, channel: "Channel", then: Callable[[bool], None]) -> None:
+        """Carry everything out, then make that call: with False if a queue refused a message. The
+        client waits if there is much to do.
         """
-        complete = True
         published, self._published = self._published, []
-        settled = self.settled.take()
-        self._let_go()
-        broker = channel.connection.broker
-        with broker.definitions.together():
-            for message, queues, mandatory in published:
-                message.id = broker.next_message_id()
-                live = tuple(queue for queue in queues if not queue.deleted)
-                complete &= channel.publisher.deliver(message, live, mandatory)
-            for deliveries, outcome in settled:
-                channel.settle(list(deliveries.values()), outcome)
-            broker.do_postponed()  # dead letters belong to the commit
-        return complete
+
+        def done(complete: bool) -> None:
+            self._let_go()
+            then(complete)
+
+        commit = Commit(channel, published, self.settled.take(), done)
+        if commit.is_much:
+            channel.connection.wait()
+            channel.connection.broker.commits.add(commit)
+        else:
+            commit.carry_out()
 
     def rollback(self, channel: "Channel") -> None:
         """Forget the publishes; what was settled is outstanding again, not redelivered."""

@@ -161,7 +161,7 @@ class Journal(Log):
     # Groups
 
     def end_group(self) -> None:
-        self._flush_settled()
+        self.flush_settled()
         super().end_group()
 
     # Batches
@@ -178,8 +178,8 @@ class Journal(Log):
 
     @property
     def has_work(self) -> bool:
-        """Would `take_batch` find something to do?"""
-        return bool(
+        """Would `take_batch` find something to do, and is no group open?"""
+        return not self._group and bool(
             self.unwritten
             or self._settled
             or self.pages.unwritten
@@ -199,7 +199,7 @@ class Journal(Log):
             raise self._flight.failure or RuntimeError("the last batch has not been synced")
         if self._group:
             raise RuntimeError("a group is open")
-        self._flush_settled()
+        self.flush_settled()
         unlinks: list[str] = []
         retired = ""
         page_writes: list[Write] = []
@@ -234,7 +234,10 @@ class Journal(Log):
         self.pages.written()
         return batch.end
 
-    def _flush_settled(self) -> None:
+    def flush_settled(self) -> None:
+        """Append what has been settled, which waits to be appended with what comes later: for
+        groups that become large.
+        """
         if not self._settled:
             return
         settled, self._settled = self._settled, {}
@@ -287,7 +290,7 @@ class Journal(Log):
         """Is the log so much longer than what lives in it that `reclaim` should be called after
         each bit that was appended, and not only by `take_batch`?
         """
-        return self._rewriter.presses or self.pages.rewriter.presses
+        return not self._group and (self._rewriter.presses or self.pages.rewriter.presses)
 
     def reclaim(self) -> None:
         """Rewrite in proportion to what was appended since the last time."""

@@ -188,7 +188,7 @@ def test_a_message_that_is_settled_before_its_dead_letter_is_on_disk_is_noticed(
 
     def settle_now(self: Journal, owner: int, message_id: int) -> None:
         settle(self, owner, message_id)
-        self._flush_settled()
+        self.flush_settled()
 
     def add_settled(self: DeadLetters, message: Message, reason: Reason, *, held: bool = True):
         if held and message.stored:

@@ -1,0 +1,164 @@
+"""Carrying out a transaction: first its publishes, then its settlements, on disk all or nothing.
+
+One with very much in it is carried out bit by bit, and others are served in between. To its client
+that is one step, as in `settling`. What others write to the journal meanwhile is on disk with it,
+and so their confirms wait, too; such transactions are carried out one after the other, each when
+the one before is on disk. Once it has begun the end of its channel does not stop it, nor does the
+end of the broker; a crash leaves nothing of it.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+from .message import Message
+from .settling import SETTLED_AT_ONCE, Order
+from .uncommitted import Settlement
+
+if TYPE_CHECKING:
+    from .broker import Broker
+    from .channel import Channel
+    from .queue import Queue
+
+Publish: TypeAlias = "tuple[Message, tuple[Queue, ...], bool]"
+"""A message, where it goes, and whether it was published with `mandatory`."""
+
+PUBLISHED_AT_ONCE = 500
+"""How many messages of a transaction are published in one turn."""
+
+
+class Commit:
+    """A transaction that is being carried out, as `Work`. `then` is called when that is done: with
+    False if a queue refused a message.
+    """
+
+    __slots__ = (
+        "_channel",
+        "_complete",
+        "_order",
+        "_published",
+        "_publisher",
+        "_settled",
+        "_then",
+        "dirty",
+    )
+
+    def __init__(
+        self,
+        channel: "Channel",
+        published: list[Publish],
+        settled: list[Settlement],
+        then: Callable[[bool], None],
+    ):
+        self._channel = channel
+        self._publisher = channel.publisher
+        self._published = deque(published)
+        self._settled = settled
+        self._order: Order | None = None
+        self._then = then
+        self._complete = True
+        self.dirty = False
+
+    @property
+    def name(self) -> str:
+        """Of the channel."""
+        return f"channel {self._channel.number} of {self._channel.connection.name}"
+
+    @property
+    def vhost_name(self) -> str:
+        """Of its vhost."""
+        return self._channel.connection.vhost.name
+
+    @property
+    def is_much(self) -> bool:
+        """Whether to carry it out in several turns."""
+        settled = sum(len(deliveries) for deliveries, _ in self._settled)
+        return len(self._published) > PUBLISHED_AT_ONCE or settled > SETTLED_AT_ONCE
+
+    def carry_out(self) -> None:
+        """Do all of it now."""
+        with self._channel.connection.broker.definitions.together():
+            while self._go_on():
+                pass
+        self._then(self._complete)
+
+    def dispatch(self) -> bool:
+        """Do some of it; True if there is more. The first time begins it, the last time ends it."""
+        connection = self._channel.connection
+        connection.broker.definitions.begin_together()
+        try:
+            self.dirty = self._go_on()
+            if not self.dirty:
+                self._end()
+                self._then(self._complete)
+                connection.waited()
+        except Exception as error:
+            self.dirty = False
+            self._end()
+            connection.fail(error)
+        return self.dirty
+
+    def _end(self) -> None:
+        broker = self._channel.connection.broker
+        broker.definitions.end_together()
+        broker.commits.ended(self)
+
+    def _go_on(self) -> bool:
+        """Do some of it; True if there is more."""
+        self._publish()
+        if not self._published and self._settled:
+            self._settle()
+        broker = self._channel.connection.broker
+        broker.do_postponed()  # dead letters belong to the commit
+        if broker.journal is not None:
+            broker.journal.flush_settled()
+        return bool(self._published or self._settled)
+
+    def _publish(self) -> None:
+        broker = self._channel.connection.broker
+        for _ in range(min(len(self._published), PUBLISHED_AT_ONCE)):
+            message, queues, mandatory = self._published.popleft()
+            message.id = broker.next_message_id()
+            live = tuple(queue for queue in queues if not queue.deleted)
+            self._complete &= self._publisher.deliver(message, live, mandatory)
+
+    def _settle(self) -> None:
+        if self._order is None:
+            deliveries, outcome = self._settled[0]
+            self._order = Order(self._channel, deliveries, list(deliveries), outcome)
+        if not self._order.go_on():
+            self._order.end()
+            self._order = None
+            del self._settled[0]
+
+
+class Commits:
+    """The transactions with very much in them that are being committed, one after the other."""
+
+    __slots__ = ("_broker", "_commits")
+
+    def __init__(self, broker: "Broker"):
+        self._broker = broker
+        self._commits: deque[Commit] = deque()
+
+    def add(self, commit: Commit) -> None:
+        """Carry one out in the turns to come, after the others."""
+        self._commits.append(commit)
+        if len(self._commits) == 1:
+            self._broker.mark_dirty(commit)
+
+    def ended(self, commit: Commit) -> None:
+        """The first one is done with; the next begins when it is on disk."""
+        if self._commits and self._commits[0] is commit:
+            self._commits.popleft()
+            if self._commits:
+                self._broker.when_durable(self._broker.position, self._begin)
+
+    def _begin(self) -> None:
+        if self._commits and not self._commits[0].dirty:
+            self._broker.mark_dirty(self._commits[0])
+
+    def finish(self) -> None:
+        """Carry all of them out, for the broker stops."""
+        while self._commits:
+            self._commits[0].dispatch()
