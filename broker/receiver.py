@@ -119,6 +119,8 @@ class Receiver:
                     break
             except Exception as error:
                 connection.fail(error)
+                if connection.waiting:
+                    break
         self._rest = data[self.position :] if self.position < len(data) else b""
 
     def _receive(self, connection: "Connection", data: bytes) -> bool:

@@ -160,6 +160,22 @@ def test_a_channel_is_closed_when_all_is_back(server: DurableServer) -> None:
     assert drained(client) == ALL
 
 
+def test_nothing_is_carried_out_before_what_a_failed_channel_had_is_back(
+    server: DurableServer,
+) -> None:
+    client = consumer_of_all(server)
+    client.open_channel(2)
+    client.feed(message(b"m", "dead"))
+    bad_ack, consume = encoded(Basic.Ack(COUNT + 1)), Basic.Consume(queue="dead")
+    client.connection.receive(bad_ack + encoded(consume, channel=2))
+    one_turn(server)
+    client.expect(Channel.Close)
+    assert not client.received()
+    server.end_turn()
+    client.expect(Basic.ConsumeOk, 2)
+    assert client.bodies(2) == [b"m"]
+
+
 def test_a_connection_is_closed_when_all_is_back(server: DurableServer) -> None:
     client = consumer_of_all(server)
     client.connection.receive(encoded(commands.Connection.Close(200, "", 0, 0), channel=0))
