@@ -42,6 +42,10 @@ PREFIX = "journal"
 # Ids in one record: a record fits in a block.
 _IDS_PER_RECORD = 2048
 
+# What is settled waits to be appended with the next batch, but no more of one owner than this: to
+# append hundreds of thousands at once takes long.
+_SETTLED_MAX = 10_000
+
 
 class Journal(Log):
     """See the head of this module."""
@@ -85,9 +89,12 @@ class Journal(Log):
     def settle_many(self, owner: int, ids: Iterable[int]) -> None:
         """As `settle`, for many messages of one owner; an array('Q') is fastest."""
         try:
-            self._settled[owner].extend(ids)
+            settled = self._settled[owner]
+            settled.extend(ids)
         except KeyError:
-            self._settled[owner] = array("Q", ids)
+            settled = self._settled[owner] = array("Q", ids)
+        if len(settled) > _SETTLED_MAX:
+            self.flush_settled()
 
     def drop_owner(self, owner: int, ids: Iterable[int] | None = None) -> None:
         """Settle all that an owner has, stored or paged, in one record: purge or delete.

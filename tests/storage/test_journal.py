@@ -4,6 +4,7 @@ from array import array
 
 import pytest
 
+from leveret.storage import journal as journal_module
 from leveret.storage.journal import Journal
 from leveret.storage.opening import Recovered, open_journal
 from leveret.storage.settings import Settings
@@ -33,6 +34,22 @@ def test_a_new_journal_is_empty_and_clean() -> None:
     assert recovered.clean
     assert recovered.torn is None
     assert journal.next_id == 1
+
+
+def test_very_many_settled_messages_do_not_wait_for_the_next_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(journal_module, "_SETTLED_MAX", 10)
+    disk = MemoryDisk()
+    journal, _ = open_journal(disk)
+    ids = [journal.append_message((1,), b"m") for _ in range(30)]
+    before = journal.position
+    journal.settle_many(1, ids[:10])
+    assert journal.position == before
+    journal.settle_many(1, ids[10:25])
+    assert journal.position > before
+    sync(journal)
+    assert ids_of(after_crash(disk)[1]) == {1: ids[25:]}
 
 
 def test_messages_come_back_to_each_owner_in_the_order_they_were_stored() -> None:
