@@ -159,7 +159,7 @@ class Channel:
 
     def tell_cancelled(self, tag: str) -> None:
         """Tell a client that wants to know that a consumer of its is no more."""
-        if self.connection.capable("consumer_cancel_notify"):
+        if self.connection.client.capable("consumer_cancel_notify"):
             self.connection.broker.later(lambda: self._send_cancel(tag))
 
     def _send_cancel(self, tag: str) -> None:

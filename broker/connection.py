@@ -9,7 +9,6 @@ import logging
 from typing import TYPE_CHECKING, Protocol
 
 from ..amqp.errors import AMQPError, FrameError, HardError, InternalError, LoginRefused, SoftError
-from ..amqp.fields import Table
 from ..amqp.frames import FRAME_MIN_BYTES, method_frame
 from ..amqp.methods import (
     ChannelClose,
@@ -20,6 +19,7 @@ from ..amqp.methods import (
 )
 from ..storage.errors import JournalError
 from .channel import Channel
+from .client_properties import ClientProperties
 from .closing_channel import ClosingChannel
 from .handshake import HandshakeFailed
 from .heartbeats import Heartbeats
@@ -70,7 +70,7 @@ class Connection:
         self.from_loopback = from_loopback
         self.transport = transport
         self.state = State.HEADER
-        self.client_properties: Table = {}
+        self.client = ClientProperties()
         self.user: User
         self.vhost: VirtualHost
         self.permissions: Permissions
@@ -259,7 +259,7 @@ class Connection:
         if self.blocked:
             return
         self.blocked = True
-        if self.capable("connection.blocked"):
+        if self.client.capable("connection.blocked"):
             self.send(method_frame(0, ConnectionBlocked(self.broker.alarms.reason)))
 
     def unblock(self) -> None:
@@ -267,18 +267,10 @@ class Connection:
         if not self.blocked:
             return
         self.blocked = False
-        if self.state is State.OPEN and self.capable("connection.blocked"):
+        if self.state is State.OPEN and self.client.capable("connection.blocked"):
             self.send(method_frame(0, ConnectionUnblocked()))
 
     # --- life ---------------------------------------------------------------------------------
-
-    def capable(self, capability: str) -> bool:
-        """Whether the client has said that it understands a capability."""
-        capabilities = self.client_properties.get("capabilities")
-        if capabilities is None or not isinstance(capabilities.value, dict):
-            return False
-        field = capabilities.value.get(capability)
-        return field is not None and field.value is True
 
     def start_heartbeats(self, interval_s: int) -> None:
         """Begin to send and expect heartbeats; 0 turns them off."""
@@ -293,13 +285,9 @@ class Connection:
                 connection=self.name,
                 user=self.user.name,
                 vhost=self.vhost.name,
-                client_name=self._client_name(),
+                client_name=self.client.connection_name,
             ),
         )
-
-    def _client_name(self) -> str | None:
-        field = self.client_properties.get("connection_name")
-        return field.text if field is not None and isinstance(field.value, bytes) else None
 
     def log_refused_login(self, user: str, why: str) -> None:
         """Tell the operator what the client is not told."""
@@ -307,10 +295,7 @@ class Connection:
 
     def close_channel(self, number: int, error: SoftError) -> None:
         """Close a channel because of an error, by default one in what is being handled."""
-        class_id, method_id = error.at or (
-            self.receiver.method >> 16,
-            self.receiver.method & 0xFFFF,
-        )
+        class_id, method_id = error.at or self.receiver.method_ids
         log.warning(
             "channel closed",
             extra=fields(connection=self.name, channel=number, reason=error.reply_text),
@@ -334,10 +319,7 @@ class Connection:
         if self.state in _OVER:
             return
         log.warning("closed", extra=fields(connection=self.name, reason=error.reply_text))
-        class_id, method_id = error.at or (
-            self.receiver.method >> 16,
-            self.receiver.method & 0xFFFF,
-        )
+        class_id, method_id = error.at or self.receiver.method_ids
         self._release()
         self.blocked, self.waiting, self._held = False, 0, b""
         self.send(

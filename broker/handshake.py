@@ -23,6 +23,7 @@ from ..amqp.methods import (
     Method,
 )
 from . import __version__
+from .client_properties import ClientProperties
 from .connection_limits import check_connection_limits
 from .logins import Verification
 from .users import User
@@ -85,7 +86,7 @@ class Handshake:
 
     def _start_ok(self, call: ConnectionStartOk) -> bool:
         connection = self._connection
-        connection.client_properties = call.client_properties
+        connection.client = ClientProperties(call.client_properties)
         name, password = _credentials(call.mechanism, call.response)
         user = connection.broker.users.get(name)
         accepted = user is not None and user.accepts(password, connection.broker.password_key)
@@ -99,7 +100,7 @@ class Handshake:
 
     def _too_many(self, name: str) -> Exception:
         self._connection.log_refused_login(name, "too many logins at once")
-        if not self._connection.capable("authentication_failure_close"):
+        if not self._connection.client.capable("authentication_failure_close"):
             return HandshakeFailed("too many logins at once")
         return ResourceError("too many logins at once, try again later", at=(0, 0))
 
@@ -130,7 +131,7 @@ class Handshake:
 
     def _refused(self, name: str, mechanism: str, why: str) -> Exception:
         self._connection.log_refused_login(name, why)
-        if not self._connection.capable("authentication_failure_close"):
+        if not self._connection.client.capable("authentication_failure_close"):
             return HandshakeFailed("login refused")
         return LoginRefused(
             f"Login was refused using authentication mechanism {mechanism}."

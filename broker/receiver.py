@@ -82,6 +82,11 @@ class Receiver:
         """The channel number of what is being handled."""
 
     @property
+    def method_ids(self) -> tuple[int, int]:
+        """(class id, method id) of what is being handled."""
+        return self.method >> 16, self.method & 0xFFFF
+
+    @property
     def kept_bytes(self) -> int:
         """How much of what has come is kept until more comes."""
         return len(self._rest)
