@@ -133,7 +133,7 @@ def _run(configuration: "Configuration") -> None:
     from ..storage.errors import JournalError
     from . import log
     from .configuration import ConfigurationError
-    from .server import serve as serve_clients
+    from .process import serve as serve_clients
 
     log.configure(configuration.log.level, configuration.log.format)
     ready_at: list[str] = []

@@ -1,4 +1,4 @@
-"""The edge: listeners, one task per connection, timers, and the end of a broker's life.
+"""The edge: one task per connection, timers, the disk's pace, and closing all connections.
 
 All waiting is here and in `transport`. A turn begins with `begin_turn`, which tells the core the
 time, and ends with `end_turn`, which lets the core finish and then sends what the touched
@@ -6,14 +6,12 @@ connections have to say.
 """
 
 import errno
-import gc
 import logging
 import secrets
-import signal
 import socket
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Iterable
 
 import trio
 
@@ -25,7 +23,7 @@ from .alarms import Alarm
 from .broker import Broker
 from .committer import Committer
 from .configuration import Configuration, ConfigurationError
-from .data import load_definitions, memory_budget_bytes, open_data
+from .data import load_definitions, memory_budget_bytes
 from .log import fields
 from .logins import CHECKS_AT_ONCE
 from .transport import SocketTransport
@@ -43,83 +41,9 @@ LAZY_MAX_BYTES = 1 << 20
 COMMIT_DELAY_S = 0.1
 
 
-async def serve(configuration: Configuration, *, ready: Callable[[str, int], None]) -> None:
-    """Run a broker until SIGTERM or SIGINT, then close its connections and return.
-
-    A second signal ends the wait for their answers. `ready` is called with host and port once
-    clients can connect. Raises OSError if it can't listen, JournalError, and ConfigurationError if
-    the definitions can't be loaded.
-    """
-    listen = configuration.listen
-    # First, for a journal may take long to read: an address in use is known at once.
-    listeners = await open_listeners(listen.host, listen.port)
-    journal: Journal | None = None
-    recovered: Recovered | None = None
-    server = None
-    try:
-        journal, recovered = open_data(configuration.storage)
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            async with trio.open_nursery() as nursery:
-                server = Server(configuration, nursery, journal, recovered)
-                if server.load_definitions():
-                    server.start(listeners)
-                    _tune_garbage_collection()
-                    ready(listen.host, listeners[0].socket.getsockname()[1])
-                    await _stop_at_signal(server, listeners, signals)
-                nursery.cancel_scope.cancel()
-        if server.failure is not None:
-            raise server.failure
-    finally:
-        for listener in listeners:
-            listener.socket.close()
-        if server is not None:
-            server.close_journal()
-        elif journal is not None:
-            assert recovered is not None
-            journal.close(clean=recovered.clean)
-
-
 def _epoch_ms() -> float:
     """When Trio's clock was 0, in milliseconds since 1970."""
     return (time.time() - trio.current_time()) * 1000
-
-
-async def open_listeners(host: str, port: int) -> list[trio.SocketListener]:
-    """Listen on all of a host's addresses, on one port; 0 takes a free one. Raises OSError."""
-    listeners = await trio.open_tcp_listeners(port, host=host)
-    if port == 0 and len(listeners) > 1:  # each has one of its own, and only one is announced
-        port = listeners[0].socket.getsockname()[1]
-        for listener in listeners:
-            listener.socket.close()
-        listeners = await trio.open_tcp_listeners(port, host=host)
-    return listeners
-
-
-async def _stop_at_signal(
-    server: "Server", listeners: Iterable[trio.SocketListener], signals: AsyncIterator[int]
-) -> None:
-    async for number in signals:
-        log.info("stopping", extra=fields(signal=signal.Signals(number).name))
-        break
-    for listener in listeners:
-        await listener.aclose()
-    server.nursery.start_soon(_wait_no_longer, signals, server.nursery.cancel_scope)
-    await server.close_connections()
-
-
-async def _wait_no_longer(signals: AsyncIterator[int], stopping: trio.CancelScope) -> None:
-    async for number in signals:
-        log.warning("stopping at once", extra=fields(signal=signal.Signals(number).name))
-        stopping.cancel()
-
-
-def _tune_garbage_collection() -> None:
-    """Spare the collector what lives for ever, and have it look less often than for short
-    scripts.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 1000)
 
 
 def _cannot_accept(error: Exception) -> str:

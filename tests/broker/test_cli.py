@@ -20,10 +20,10 @@ Ready = Callable[[str, int], None]
 
 
 class Server(ModuleType):
-    """Stands in for `leveret.broker.server`: announces an address, or fails to listen on it."""
+    """Stands in for `leveret.broker.process`: announces an address, or fails to listen on it."""
 
     def __init__(self) -> None:
-        super().__init__("leveret.broker.server")
+        super().__init__("leveret.broker.process")
         self.address: tuple[str, int] | None = ("127.0.0.1", 5672)
         self.error: BaseException | None = None
         self.configuration: Configuration | None = None

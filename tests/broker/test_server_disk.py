@@ -22,10 +22,11 @@ from leveret.amqp.methods import (
     QueueDeclare,
     QueueDeclareOk,
 )
+from leveret.broker import process
 from leveret.broker import server as server_module
 from leveret.broker.alarms import Alarm
 from leveret.broker.configuration import Configuration, Listen, Storage
-from leveret.broker.server import serve
+from leveret.broker.process import serve
 from leveret.storage.errors import JournalError
 from leveret.storage.opening import open_journal
 from memory_disk import MemoryDisk
@@ -209,9 +210,9 @@ async def test_a_connection_whose_reply_waits_for_the_disk_is_not_missed(
 
 def use_journal_on(disk: MemoryDisk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let brokers that start keep their data there."""
-    monkeypatch.setattr(server_module, "open_data", lambda storage: open_journal(disk))
+    monkeypatch.setattr(process, "open_data", lambda storage: open_journal(disk))
     # That would outlast the test.
-    monkeypatch.setattr(server_module, "_tune_garbage_collection", lambda: None)
+    monkeypatch.setattr(process, "_tune_garbage_collection", lambda: None)
 
 
 @pytest.mark.parametrize("clean", [True, False])
@@ -282,7 +283,7 @@ async def test_an_address_in_use_is_found_before_the_journal_is_read(
     def unread(storage: object) -> NoReturn:
         raise AssertionError("read the journal")
 
-    monkeypatch.setattr(server_module, "open_data", unread)
+    monkeypatch.setattr(process, "open_data", unread)
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     host, port = listeners[0].socket.getsockname()
     async with listeners[0]:
@@ -311,7 +312,7 @@ class _TwoAddresses(trio.abc.HostnameResolver):
 
 async def test_a_free_port_is_the_same_on_all_addresses_of_the_host() -> None:
     trio.socket.set_custom_hostname_resolver(_TwoAddresses())
-    listeners = await server_module.open_listeners("two", 0)
+    listeners = await process.open_listeners("two", 0)
     assert len(listeners) == 2
     try:
         ports = {listener.socket.getsockname()[1] for listener in listeners}
