@@ -27,6 +27,7 @@ from .definitions_file import (
 from .json_arguments import json_from_table
 from .log import fields
 from .passwords import SHA256
+from .policy import CLASSIC, JsonValue
 from .queue import Queue
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def _export_vhost(document: DefinitionsFile, vhost: "VirtualHost") -> None:
     ]
     queues = [queue for queue in vhost.queues.values() if queue.durable]
     document.queues += _in_json(
-        QueueEntry(name, queue.name, True, queue.auto_delete, json_from_table(queue.arguments))
+        QueueEntry(name, queue.name, True, queue.auto_delete, _exported_arguments(vhost, queue))
         for queue in queues
     )
     exchanges = [each for each in vhost.exchanges.values() if each.durable]
@@ -146,6 +147,16 @@ def _export_vhost(document: DefinitionsFile, vhost: "VirtualHost") -> None:
         for binding in exchange.bindings.values()
         if exchange.name and binding.destination.durable
     )
+
+
+def _exported_arguments(vhost: "VirtualHost", queue: Queue) -> dict[str, JsonValue]:
+    """With the type, where it would become another one without: the vhost's default type counts for
+    queues that come from a document, too.
+    """
+    arguments = json_from_table(queue.arguments)
+    if vhost.settings.default_queue_type is not None:
+        arguments.setdefault("x-queue-type", CLASSIC)
+    return arguments
 
 
 def _in_json(entries: Iterable[_Entry]) -> Iterator[_Entry]:

@@ -70,6 +70,13 @@ class Permissions:
         self._topic_compiled: dict[tuple[str, Right], Pattern] = {}
         self.set(patterns)
 
+    def __deepcopy__(self, memo: object) -> "Permissions":
+        """The same rights in another place; what is remembered is not worth copying."""
+        copy = Permissions(self._user, self._vhost)
+        copy.patterns, copy._compiled = self.patterns, self._compiled
+        copy.topics, copy._topic_compiled = self.topics, self._topic_compiled
+        return copy
+
     def set(self, patterns: Patterns | None) -> None:
         """Have these rights, or none, from now on."""
         self.patterns = patterns

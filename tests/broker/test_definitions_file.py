@@ -334,6 +334,18 @@ def test_a_vhost_is_not_given_what_is_not_of_a_vhost(server: FakeServer) -> None
     assert "u" not in server.broker.users
 
 
+def test_a_queue_stays_what_it_is_where_the_default_type_is_another(server: FakeServer) -> None:
+    administration = Administration(server.broker)
+    administration.declare_queue("/", "q")
+    administration.set_vhost("/", default_queue_type="quorum")
+    administration.declare_queue("/", "quorum")
+    other = Administration(FakeServer().broker)
+    for place in (other, administration):
+        place.import_definitions(administration.export_definitions())
+        types = [queue.type for queue in place.queue_statistics("/")]
+        assert types == ["classic", "quorum"]
+
+
 def test_what_json_cannot_have_is_left_out_of_an_export(
     client: FakeClient, server: FakeServer, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,3 +1,5 @@
+from copy import deepcopy
+
 import pytest
 from pamqp.base import Frame
 from pamqp.commands import Basic, Exchange, Queue
@@ -6,7 +8,7 @@ from fake_client import FakeClient, FakeServer, message
 from leveret.amqp.errors import AccessRefused
 from leveret.broker.configuration import GUEST, Configuration, User
 from leveret.broker.configuration import Permissions as ConfiguredPermissions
-from leveret.broker.permissions import Patterns, Permissions, Right
+from leveret.broker.permissions import Patterns, Permissions, Right, TopicPatterns
 
 Three = tuple[str, str, str]
 
@@ -184,6 +186,21 @@ def test_patterns_are_searched_for_anywhere(
         for right in (Right.WRITE, Right.READ):
             with pytest.raises(AccessRefused):
                 permissions.check(right, "queue", "q")
+
+
+def test_a_copy_has_the_same_rights_and_a_life_of_its_own() -> None:
+    permissions = Permissions("shop", "/", Patterns("", ".*", ""))
+    permissions.set_topics({"amq.topic": TopicPatterns("^a", "^b")})
+    permissions.check(Right.WRITE, "queue", "q")
+    copy = deepcopy(permissions)
+    permissions.set(None)
+    permissions.set_topics({})
+    copy.check(Right.WRITE, "queue", "q")
+    copy.check_topic(Right.WRITE, "amq.topic", "a")
+    with pytest.raises(AccessRefused):
+        copy.check_topic(Right.WRITE, "amq.topic", "b")
+    with pytest.raises(AccessRefused):
+        permissions.check(Right.WRITE, "queue", "q")
 
 
 def test_remembered_decisions_are_bounded(client: FakeClient) -> None:
