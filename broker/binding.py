@@ -27,7 +27,7 @@ class Binding:
         self.arguments = arguments
 
     @property
-    def destination_bindings(self) -> "set[Binding]":
+    def destination_bindings(self) -> "dict[Binding, None]":
         """The bindings that its destination knows itself to be the destination of."""
         return self.destination.destination_of
 

@@ -85,7 +85,7 @@ class Exchange(ABC):
         self.alternate: str | None = None
         self.follow({})
         self.bindings: dict[BindingKey, Binding] = {}
-        self.destination_of: set[Binding] = set()
+        self.destination_of: dict[Binding, None] = {}
         self.random_below = random_below
         self.wall_ms = wall_ms
         self.prepare()

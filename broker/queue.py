@@ -88,7 +88,7 @@ class Queue(Line):
         self.exclusive_owner = exclusive_owner
         self.arguments: Table = arguments or {}
         self.consumers = Consumers()
-        self.destination_of: set[Binding] = set()
+        self.destination_of: dict[Binding, None] = {}
         self.dirty = False
         self.deleted = False
         self.clearings = Clearings(mark_dirty)

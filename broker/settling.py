@@ -127,9 +127,9 @@ class Order:
         self._tags = tags
         self._outcome = outcome
         self._at = 0
-        self._held_back: set[Queue] = set()
+        self._held_back: dict[Queue, None] = {}
         if outcome in _COME_BACK and is_much(len(tags)):
-            self._held_back = {deliveries[tag][1] for tag in tags if tag in deliveries}
+            self._held_back = dict.fromkeys(deliveries[tag][1] for tag in tags if tag in deliveries)
         hold_back(self._held_back)
 
     def go_on(self) -> bool:

@@ -220,7 +220,7 @@ class Topology:
                 del self.exchanges[exchange.name]
                 self._definitions.remove_exchange(exchange)
                 for binding in list(exchange.bindings.values()):
-                    binding.destination_bindings.discard(binding)
+                    binding.destination_bindings.pop(binding, None)
                     self._definitions.remove_binding(binding)
                 exchange.end()
                 doomed += self._unbind_destination(exchange.destination_of)
@@ -238,7 +238,7 @@ class Topology:
         self.check_not_default(source.name)
         binding = Binding(source, destination, routing_key, arguments)
         if source.bind(binding):
-            binding.destination_bindings.add(binding)
+            binding.destination_bindings[binding] = None
             self._definitions.add_binding(binding)
             self.epoch += 1
             self._hand_history_on(binding)
@@ -261,7 +261,7 @@ class Topology:
         target = self.queues[destination] if kind == "queue" else self.exchanges[destination]
         binding = Binding(self.exchanges[source], target, routing_key, arguments)
         binding.source.bind(binding)
-        binding.destination_bindings.add(binding)
+        binding.destination_bindings[binding] = None
 
     def unbind(
         self, source: Exchange, destination: "Destination", routing_key: str, arguments: Table
@@ -269,7 +269,7 @@ class Topology:
         """Take a binding away; one that is not there is fine."""
         binding = source.unbind(destination, routing_key, arguments)
         if binding is not None:
-            binding.destination_bindings.discard(binding)
+            binding.destination_bindings.pop(binding, None)
             with self._definitions.together():
                 self._definitions.remove_binding(binding)
                 self._remove_exchanges(_useless([source]))
@@ -279,7 +279,7 @@ class Topology:
         if exchange == "":
             raise AccessRefused(_ON_DEFAULT_EXCHANGE)
 
-    def _unbind_destination(self, bindings: set[Binding]) -> list[Exchange]:
+    def _unbind_destination(self, bindings: dict[Binding, None]) -> list[Exchange]:
         """Take away all bindings of a destination; return the exchanges that are to go as well."""
         sources = [binding.source for binding in bindings]
         for binding in list(bindings):
