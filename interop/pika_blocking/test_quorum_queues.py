@@ -1,7 +1,6 @@
 """Quorum queues on one node: refusals, delivery counts and the delivery limit."""
 
 import time
-import uuid
 
 import pika
 import pytest
@@ -10,22 +9,17 @@ PATIENCE_S = 5
 
 
 @pytest.fixture
-def declare(channel):
+def declare(channel, unique):
     """declare(**arguments): a quorum queue with further arguments, dashes written as
     underscores; deleted in the end."""
-    declared = []
 
     def declare_one(**arguments):
-        name = f"quorum-{uuid.uuid4()}"
+        name = unique("quorum")
         named = {name.replace("_", "-"): value for name, value in arguments.items()}
         channel.queue_declare(name, durable=True, arguments={"x-queue-type": "quorum"} | named)
-        declared.append(name)
         return name
 
-    yield declare_one
-    if channel.is_open:
-        for name in declared:
-            channel.queue_delete(name)
+    return declare_one
 
 
 def publish(channel, queue, *bodies, **properties):

@@ -1,7 +1,6 @@
 """Streams: where reading can begin, what filters let through, what retention leaves."""
 
 import time
-import uuid
 from datetime import UTC, datetime, timedelta
 
 import pika
@@ -16,23 +15,18 @@ RETENTION = {
 
 
 @pytest.fixture
-def declare(channel):
+def declare(channel, unique):
     """declare(arguments): a stream with further arguments; deleted in the end."""
-    declared = []
     channel.confirm_delivery()
     channel.basic_qos(prefetch_count=100)
 
     def declare_one(arguments=None):
-        name = f"stream-{uuid.uuid4()}"
+        name = unique("stream")
         arguments = {"x-queue-type": "stream"} | (arguments or {})
         channel.queue_declare(name, durable=True, arguments=arguments)
-        declared.append(name)
         return name
 
-    yield declare_one
-    if channel.is_open:
-        for name in declared:
-            channel.queue_delete(name)
+    return declare_one
 
 
 def publish(channel, stream, *bodies, **headers):

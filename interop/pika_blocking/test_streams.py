@@ -1,29 +1,23 @@
 """Streams: read from anywhere, by many, and what they refuse."""
 
 import time
-import uuid
 
 import pika
 import pytest
 
 
 @pytest.fixture
-def declare(channel):
+def declare(channel, unique):
     """declare(**arguments): a stream with further arguments, dashes written as underscores;
     deleted in the end."""
-    declared = []
 
     def declare_one(**arguments):
-        name = f"stream-{uuid.uuid4()}"
+        name = unique("stream")
         named = {name.replace("_", "-"): value for name, value in arguments.items()}
         channel.queue_declare(name, durable=True, arguments={"x-queue-type": "stream"} | named)
-        declared.append(name)
         return name
 
-    yield declare_one
-    if channel.is_open:
-        for name in declared:
-            channel.queue_delete(name)
+    return declare_one
 
 
 def publish(channel, queue, *bodies, **properties):
