@@ -9,11 +9,6 @@ from leveret.broker.alarms import Alarm
 from leveret.broker.permissions import Patterns
 
 
-@pytest.fixture
-def administration(server: FakeServer) -> Administration:
-    return Administration(server.broker)
-
-
 def connected(server: FakeServer, name: str, *login: str) -> FakeClient:
     client = server.connect(*login)
     client.connection.name = name

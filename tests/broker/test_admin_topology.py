@@ -11,11 +11,6 @@ from fake_client import FakeServer
 from leveret.broker.administration import Administration, Invalid, NoSuchThing
 
 
-@pytest.fixture
-def administration(server: FakeServer) -> Administration:
-    return Administration(server.broker)
-
-
 @pytest.mark.parametrize("clean", [True, False])
 def test_what_is_declared_is_there_for_clients_and_after_a_restart(clean: bool) -> None:
     server = DurableServer()

@@ -359,3 +359,16 @@ def _content(data: bytes, at: int, channel: int, call: Frame) -> tuple[Received,
         at += used
     assert len(body) == header.body_size
     return Received(channel, call, header.properties, body), at
+
+
+def refused_open(server: FakeServer, user: str, password: str, vhost: str) -> FakeClient:
+    """A client that has asked for a vhost and is about to hear that it can't have it."""
+    client = server.accept()
+    client.feed(PROTOCOL_HEADER)
+    client.expect(commands.Connection.Start, 0)
+    client.send(start_ok(user, password, ("authentication_failure_close",)), channel=0)
+    client.expect(commands.Connection.Tune, 0)
+    client.send(
+        commands.Connection.TuneOk(2047, 131_072, 0), commands.Connection.Open(vhost), channel=0
+    )
+    return client
