@@ -99,7 +99,8 @@ class MemoryBudget:
             if shorter == _AT_ONCE or used - gone <= self.budget_bytes * _PAGED_OUT_TO:
                 break
             before = each.memory_bytes
-            each.page_out()
+            if not _is_returning(each):
+                each.page_out()
             gone += before - each.memory_bytes
             shorter += each.memory_bytes < before
         return gone
@@ -113,6 +114,14 @@ class MemoryBudget:
                 yield channel.unsettled.held
                 if channel.publisher.transaction is not None:
                     yield channel.publisher.transaction.settled
+
+
+def _is_returning(holding: "Holding") -> bool:
+    """Whether this is a queue to which many messages are on their way back. They would come to
+    stand before those that are paged out meanwhile.
+    """
+    features = holding.features if isinstance(holding, Queue) else None
+    return features is not None and features.returning > 0
 
 
 def _holding(vhost: "VirtualHost") -> "Iterator[Holding]":

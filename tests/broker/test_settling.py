@@ -9,7 +9,7 @@ from pamqp.commands import Basic, Channel, Queue
 from durable_server import DurableServer
 from fake_client import FakeClient, FakeServer, encoded, message
 from leveret.amqp.errors import ConnectionForced
-from leveret.broker import settling
+from leveret.broker import line, settling
 from leveret.broker.queue import Queue as BrokerQueue
 
 COUNT = 35
@@ -240,6 +240,19 @@ def test_new_messages_do_not_overtake_what_is_on_its_way_back(
     assert not other.received()
     server.end_turn()
     assert other.bodies() == [*ALL, b"new"]
+
+
+@pytest.mark.parametrize("queue_type", ["classic", "quorum"])
+def test_what_comes_back_keeps_its_order_while_memory_is_short(
+    server: DurableServer, monkeypatch: pytest.MonkeyPatch, queue_type: str
+) -> None:
+    monkeypatch.setattr(line, "LOADED_MESSAGES", 3)
+    client = consumer_of_all(server, {"x-queue-type": queue_type})
+    begin(client, GIVE_BACK)
+    server.broker.memory.budget_bytes = 1
+    server.broker.memory.look()
+    server.end_turn()
+    assert drained(client) == ALL
 
 
 def test_get_finds_nothing_rather_than_a_newer_message(server: DurableServer) -> None:
