@@ -5,7 +5,7 @@ whatever came before: so any of them can be left out.
 from dataclasses import dataclass
 from random import Random
 
-from .queues import EXCHANGES, GRAVE_QUEUES, GRAVES, LATE, QUEUES
+from .queues import EXCHANGES, GRAVE_QUEUES, GRAVES, LATE, POLICIES, QUEUES
 
 _QUEUE_NAMES = tuple(QUEUES)
 _EXCHANGE_NAMES = tuple(EXCHANGES)
@@ -191,7 +191,9 @@ class Actions:
         self._add("disconnect", client=self._below(CLIENTS))
 
     def _policy(self) -> None:
-        self._add("policy", which=self._below(2), present=int(self.chance.random() < 0.6))
+        self._add(
+            "policy", which=self._below(len(POLICIES)), present=int(self.chance.random() < 0.6)
+        )
 
     def _write(self) -> None:
         for name in self.chance.choice(

@@ -42,7 +42,7 @@ class Commands:
             found = model.add_queue(queue, traits, owner)
         self._use(found)
         values = {"queue": queue, "consumer_count": len(found.consumers)}
-        if found.traits.retained_bytes is None:
+        if streams.most_bytes(found, self._model.policies) is None:
             values["message_count"] = len(found.ready)
         batch = found.defined_in if found.durable else 0
         return _answer(nowait, Expected(Queue.DeclareOk, values, batch=batch))

@@ -183,10 +183,11 @@ class Comparison:
         model.cancels = [each for each in model.cancels if each[0].client in kept_back]
 
     def _check_queues(self) -> None:
-        for queue in self._stage.model.queues.values():
+        model = self._stage.model
+        for queue in model.queues.values():
             if queue.traits.stream:
-                first = self._stage.model.first_offset(queue)
-                streams.retain(queue, first, self._stage.model.batch)
+                most_bytes = streams.most_bytes(queue, model.policies)
+                streams.retain(queue, most_bytes, model.first_offset(queue), model.batch)
         actual = {name: queue.message_count for name, queue in self._stage.world.queues.items()}
         wanted = {name: len(queue.ready) for name, queue in self._stage.model.queues.items()}
         if actual != wanted:

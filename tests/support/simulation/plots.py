@@ -41,6 +41,16 @@ class Plots(Actions):
                 self._add("settle", **on, **how, pick=0, multiple=multiple, more=0)
             self.chance.choice((self._write, self._write, self._close_channel, self._crash))()
 
+    def _interrupt(self) -> None:
+        """The power fails while messages are written."""
+        self._write_all()
+        self._publish(count=12)
+        self._lose_power()
+
+    def _lose_power(self) -> None:
+        inside = self.chance.choice((2, 2, 3, 4, 5, 6))
+        self._add("crash", power=1, inside=inside, again_inside=0, seed=self._below(1 << 30))
+
     def _bury(self) -> None:
         """Messages die, and the power fails while that is written."""
         queue, on = self.chance.choice(self._burying), self._without_transactions()
@@ -55,8 +65,7 @@ class Plots(Actions):
         self._write_all()
         how = {"how": 1, "requeue": 0, "twice": 0}
         self._add("settle", **on, **how, pick=0, multiple=2, more=0)
-        inside = self.chance.choice((2, 2, 3, 4, 5, 6))
-        self._add("crash", power=1, inside=inside, again_inside=0, seed=self._below(1 << 30))
+        self._lose_power()
 
     def _read_slowly(self) -> None:
         """A stream grows while somebody reads, who may be left behind."""

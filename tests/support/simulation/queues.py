@@ -135,9 +135,12 @@ EXCHANGES: dict[str, tuple[str, bool, bool]] = {
 }
 """Name to type, durable, auto-delete. The delayed one routes as a fanout does."""
 
+STREAM_POLICY, STREAM_POLICY_BYTES = "kept", 3000
+"""What a policy says of streams counts more than what they are declared with."""
+
 POLICIES: dict[str, tuple[str, dict[str, Any]]] = {
     "stray": ("^direct$", {"alternate-exchange": "fanout"}),
+    STREAM_POLICY: ("^w[01]$", {"max-length-bytes": STREAM_POLICY_BYTES}),
     "roomy": ("^p0$", {"max-length-bytes": 1 << 40, "message-ttl": 1 << 40}),
 }
-"""Name to pattern and definition. The second changes no message's fate, but the way that it takes.
-"""
+"""Name to pattern and definition. The last one changes how messages meet their fate, not which."""

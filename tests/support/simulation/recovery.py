@@ -52,7 +52,7 @@ class Aftermath:
 
 def _found(queue: MQueue, names: list[str], disk: _Disk) -> list[Entry]:
     """The entries that have these names. A dead letter may be there twice, if a crash has left the
-    message that it came from: then those are meant that have to be there.
+    message that it came from: then those are meant that have to be there, and are in order.
     """
     found: list[Entry] = []
     for name in names:
@@ -65,15 +65,39 @@ def _found(queue: MQueue, names: list[str], disk: _Disk) -> list[Entry]:
         in_order = sorted((found[at] for at in places), key=lambda entry: entry.place)
         for at, entry in zip(places, in_order, strict=True):
             found[at] = entry
-    if sorted(found, key=lambda entry: entry.place) != found:
+    if sorted(found, key=lambda entry: entry.place) == found:
+        return found
+    others = _found_in_order(queue, names, disk)
+    if others is None:
         raise Violation(f"order: {queue.name} has {names}")
-    return found
+    return others
+
+
+def _found_in_order(queue: MQueue, names: list[str], disk: _Disk) -> list[Entry] | None:
+    """Entries that have these names, in this order, as there may be on disk; None if there are
+    none.
+    """
+    ways: dict[int, list[Entry]] = {0: []}
+    for entry in queue.stored:
+        doubt, further = _doubt(entry, disk), dict[int, list[Entry]]()
+        for count, way in ways.items():
+            if doubt < _IMPOSSIBLE and names[count : count + 1] == [entry.name]:
+                further.setdefault(count + 1, [*way, entry])
+            if doubt > _CERTAIN:
+                further.setdefault(count, way)
+        ways = further
+    return ways.get(len(names))
+
+
+_CERTAIN, _POSSIBLE, _IMPOSSIBLE = range(3)
 
 
 def _doubt(entry: Entry, disk: _Disk) -> int:
+    """Whether a message is on disk."""
     if disk.has(entry.settled_in) or disk.lacks(entry.published_in):
-        return 2
-    return 0 if disk.has(entry.published_in) and disk.lacks(entry.settled_in) else 1
+        return _IMPOSSIBLE
+    is_certain = disk.has(entry.published_in) and disk.lacks(entry.settled_in)
+    return _CERTAIN if is_certain else _POSSIBLE
 
 
 def check_crash(model: Model, world: World, written: int, taken: int) -> Aftermath:

@@ -6,10 +6,11 @@ what retention has dropped. That drops segments from the front; where they end t
 know, so where a stream begins is seen on the broker, and checked to be within bounds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from fake_client import Received
 
+from .queues import STREAM_POLICY, STREAM_POLICY_BYTES
 from .things import Entry, MConsumer, MQueue, Violation
 from .world import name_of
 
@@ -59,10 +60,18 @@ def pass_one(consumer: MConsumer, got: Received, first: int) -> Entry:
     return found[-1]
 
 
-def retain(stream: MQueue, first: int, batch: int) -> None:
-    """A stream begins at the offset `first` now: that must be right. Raises Violation."""
+def most_bytes(stream: MQueue, policies: Container[str]) -> int | None:
+    """How much is to be kept of a stream."""
+    by_policy = stream.traits.stream and STREAM_POLICY in policies
+    return STREAM_POLICY_BYTES if by_policy else stream.traits.retained_bytes
+
+
+def retain(stream: MQueue, most_bytes: int | None, first: int, batch: int) -> None:
+    """A stream, of which so much is to be kept, begins at the offset `first` now: that must be
+    right. Raises Violation.
+    """
     dropped = [entry for entry in stream.ready if entry.offset < first]
-    most_bytes, before = stream.traits.retained_bytes, stream.ready
+    before = stream.ready
     if dropped:
         kept = stream.ready = before[len(dropped) :]
         if most_bytes is None or _bytes(before) <= most_bytes:
