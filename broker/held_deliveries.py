@@ -58,6 +58,10 @@ class HeldDeliveries:
         self._counted_to = max(self._counted_to, next(reversed(deliveries), 0))
         return self._bytes
 
+    def put_back(self, lowest_tag: int) -> None:
+        """Deliveries from this tag on are outstanding again, maybe with their contents."""
+        self._shed_to = min(self._shed_to, lowest_tag - 1)
+
     def page_out(self) -> None:
         """Hold the oldest ones without their contents, `SHED_AT_ONCE` at most."""
         deliveries = self._deliveries

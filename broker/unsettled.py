@@ -103,7 +103,9 @@ class Unsettled:
         in_order = sorted((self.deliveries | deliveries).items())
         self.deliveries.clear()
         self.deliveries.update(in_order)
-        self._lowest = min([self._lowest, *deliveries])
+        lowest_tag = min(deliveries)
+        self._lowest = min(self._lowest, lowest_tag)
+        self.held.put_back(lowest_tag)
 
     def release(self, deliveries: list[Delivery]) -> None:
         """Give their consumers the credit back that these deliveries held."""

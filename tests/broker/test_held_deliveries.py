@@ -229,6 +229,25 @@ def test_what_a_transaction_has_settled_is_paged_out_and_done_with_or_outstandin
     assert redelivered(client) == list(range(first, COUNT))
 
 
+def test_what_a_rollback_makes_outstanding_again_is_paged_out_behind_later_deliveries(
+    server: DurableServer, client: FakeClient
+) -> None:
+    server.broker.memory.budget_bytes = 0
+    fill(client)
+    consumer = consumer_of_all(client)
+    consumer.send(Tx.Select(), Basic.Ack(COUNT // 4, multiple=True))
+    server.broker.memory.budget_bytes = BUDGET_BYTES
+    server.broker.memory.look()
+    settle_down(server)
+    settled = held_bytes(server) - SHELLS_BYTES
+    assert settled == pytest.approx(COUNT // 4 * SIZE, rel=0.1)  # the largest are enough
+    consumer.send(Tx.Rollback())
+    server.broker.memory.budget_bytes = 2 * SHELLS_BYTES
+    server.broker.memory.look()
+    settle_down(server)
+    assert held_bytes(server) <= 2 * SHELLS_BYTES
+
+
 def test_deliveries_to_a_cancelled_consumer_still_count(
     server: DurableServer, client: FakeClient
 ) -> None:
