@@ -86,7 +86,8 @@ class Broker:
         self._store = None if journal is None else JournalStore(journal, self.next_message_id)
         self._later: deque[Callable[[], None]] = deque()
         self.dirty: list[Work] = []
-        self._settlings: dict[Settling, None] = {}
+        self.settlings: dict[Settling, None] = {}
+        """What is being settled bit by bit."""
         self.commits = Commits(self)
         self.intake = Intake(journal, self.timers, self.next_message_id, self.later)
         self.connections: set[Connection] = set()
@@ -185,12 +186,12 @@ class Broker:
 
     def begin_settling(self, settling: Settling) -> None:
         """Have deliveries settled bit by bit in the turns to come."""
-        self._settlings[settling] = None
+        self.settlings[settling] = None
         self.mark_dirty(settling)
 
     def end_settling(self, settling: Settling) -> None:
         """All of them are settled."""
-        del self._settlings[settling]
+        del self.settlings[settling]
 
     def do_postponed(self) -> None:
         """Make the calls that were put off with `later`."""
@@ -227,7 +228,7 @@ class Broker:
         if self.journal is None:
             return
         self.commits.finish()
-        for settling in tuple(self._settlings):
+        for settling in tuple(self.settlings):
             settling.finish()
         self.do_postponed()
         for vhost in self.vhosts.values():

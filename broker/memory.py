@@ -114,6 +114,9 @@ class MemoryBudget:
                 yield channel.unsettled.held
                 if channel.publisher.transaction is not None:
                     yield channel.publisher.transaction.settled
+        for settling in self._broker.settlings:
+            if settling.left_behind is not None:
+                yield settling.left_behind
 
 
 def _is_returning(holding: "Holding") -> bool:

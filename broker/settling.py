@@ -18,6 +18,7 @@ from .unsettled import Outcome
 
 if TYPE_CHECKING:
     from .channel import Channel
+    from .held_deliveries import HeldDeliveries
     from .queue import Queue
     from .unsettled import Delivery
 
@@ -67,6 +68,13 @@ class Settling:
     def vhost_name(self) -> str:
         """Of its vhost."""
         return self._channel.connection.vhost.name
+
+    @property
+    def left_behind(self) -> "HeldDeliveries | None":
+        """The outstanding deliveries of a channel that has ended; None if it has not."""
+        channel = self._channel
+        is_open = channel.connection.channels.get(channel.number) is channel
+        return None if is_open else channel.unsettled.held
 
     def add(self, tags: list[int], outcome: Outcome) -> None:
         """Settle deliveries after the others."""

@@ -255,6 +255,16 @@ def test_what_comes_back_keeps_its_order_while_memory_is_short(
     assert drained(client) == ALL
 
 
+def test_what_is_not_back_yet_still_counts_in_the_memory_budget() -> None:
+    server = FakeServer()
+    client = consumer_of_all(server)
+    held = client.connection.channels[1].unsettled.held
+    server.broker.memory.budget_bytes = held.memory_bytes // 2
+    begin(client, Channel.Close(200, "", 0, 0))
+    server.broker.memory.look()
+    assert server.broker.alarms
+
+
 def test_get_finds_nothing_rather_than_a_newer_message(server: DurableServer) -> None:
     client = consumer_of_all(server)
     other = server.connect()
