@@ -10,7 +10,7 @@ stops it finishes what is left; a crash in between is one between acknowledgemen
 
 from collections import deque
 from collections.abc import Iterable
-from itertools import islice
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from .features import Features
@@ -26,6 +26,7 @@ ACKNOWLEDGED_AT_ONCE = 5000
 SETTLED_AT_ONCE = 200
 """How many deliveries of a channel are settled in one turn: acknowledged, or otherwise."""
 
+_queue_of = itemgetter(1)
 _COME_BACK = (Outcome.ABANDONED, Outcome.TIMED_OUT, Outcome.RETURNED, Outcome.HANDED_BACK)
 
 
@@ -137,7 +138,8 @@ class Order:
         self._at = 0
         self._held_back: dict[Queue, None] = {}
         if outcome in _COME_BACK and is_much(len(tags)):
-            self._held_back = dict.fromkeys(deliveries[tag][1] for tag in tags if tag in deliveries)
+            coming_back = filter(None, map(deliveries.get, tags))
+            self._held_back = dict.fromkeys(map(_queue_of, coming_back))
         hold_back(self._held_back)
 
     def go_on(self) -> bool:
@@ -146,7 +148,7 @@ class Order:
         start = self._at
         self._at += ACKNOWLEDGED_AT_ONCE if acknowledged else SETTLED_AT_ONCE
         take = self._deliveries.pop
-        taken = [take(tag, None) for tag in islice(self._tags, start, self._at)]
+        taken = [take(tag, None) for tag in self._tags[start : self._at]]
         self._channel.settle([each for each in taken if each is not None], self._outcome)
         return self._at < len(self._tags)
 
