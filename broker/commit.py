@@ -149,10 +149,13 @@ class Commits:
 
     def ended(self, commit: Commit) -> None:
         """The first one is done with; the next begins when it is on disk."""
+        broker = self._broker
         if self._commits and self._commits[0] is commit:
             self._commits.popleft()
-            if self._commits:
-                self._broker.when_durable(self._broker.position, self._begin)
+            if broker.position > broker.durable:
+                broker.when_durable(broker.position, self._begin)
+            else:
+                self._begin()
 
     def _begin(self) -> None:
         if self._commits and not self._commits[0].dirty:

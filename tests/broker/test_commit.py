@@ -6,7 +6,7 @@ import pytest
 from pamqp.commands import Basic, Channel, Confirm, Queue, Tx
 
 from durable_server import DurableServer
-from fake_client import FakeClient, encoded, message
+from fake_client import FakeClient, FakeServer, encoded, message
 from leveret.amqp.errors import PreconditionFailed
 from leveret.broker import commit, settling
 
@@ -235,3 +235,21 @@ def test_a_channel_that_the_broker_closes_meanwhile_gets_no_other_answer(
     server.end_turn()
     assert [type(each.call) for each in client.received()] == [Channel.Close]
     assert drained(server.connect()) == ALL
+
+
+@pytest.mark.parametrize("make", [FakeServer, DurableServer], ids=["no journal", "journal"])
+def test_the_second_one_need_not_wait_for_the_disk_if_nothing_goes_there(
+    make: type[FakeServer],
+) -> None:
+    server = make()
+    clients = [server.connect(), server.connect()]
+    for client in clients:
+        client.declare("t")
+        client.request(Tx.Select(), Tx.SelectOk)
+        client.feed(b"".join(message(body, "t") for body in ALL))
+    for client in clients:
+        client.connection.receive(encoded(Tx.Commit()))
+    server.end_turn()
+    for client in clients:
+        client.expect(Tx.CommitOk)
+    assert clients[0].ready_in("t") == 2 * COUNT
