@@ -7,7 +7,6 @@ is the only place that does.
 
 from typing import ClassVar
 
-REPLY_SUCCESS = 200
 NO_ROUTE = 312
 
 _TEXT_LIMIT_BYTES = 255
