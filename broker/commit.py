@@ -94,6 +94,8 @@ class Commit:
                 connection.waited()
         except Exception as error:
             self.dirty = False
+            if self._order is not None:
+                self._order.end()
             self._end()
             connection.fail(error)
         return self.dirty

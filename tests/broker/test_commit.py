@@ -9,6 +9,7 @@ from durable_server import DurableServer
 from fake_client import FakeClient, FakeServer, encoded, message
 from leveret.amqp.errors import PreconditionFailed
 from leveret.broker import commit, settling
+from leveret.broker.queue import Queue as BrokerQueue
 
 COUNT = 35
 ALL = [b"%02d" % number for number in range(COUNT)]
@@ -253,3 +254,19 @@ def test_the_second_one_need_not_wait_for_the_disk_if_nothing_goes_there(
     for client in clients:
         client.expect(Tx.CommitOk)
     assert clients[0].ready_in("t") == 2 * COUNT
+
+
+def test_a_bug_in_carrying_it_out_holds_no_queue_back_for_ever(
+    server: DurableServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = consumer(server, Basic.Nack(0, multiple=True, requeue=True))
+    other = server.connect()
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(BrokerQueue, "requeue", fails)
+    client.send(Tx.Commit())
+    client.expect_connection_closed(541, "INTERNAL_ERROR - internal error", (90, 20))
+    other.feed(message(b"new", "q"))
+    assert other.get("q").body == b"new"
