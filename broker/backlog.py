@@ -27,10 +27,11 @@ class Backlog:
     """The ids, as the journal knows them, of messages in queue order.
 
     Those that have been delivered before, and must be flagged redelivered, stand at the front: a
-    queue gives out its messages in order and takes them back to their places.
+    queue gives out its messages in order and takes them back to their places. Of those that came
+    back since the start the places are remembered, since messages behind them may still be out.
     """
 
-    __slots__ = ("_at", "_blocks", "_count", "delivered", "uncounted")
+    __slots__ = ("_at", "_blocks", "_count", "_places", "delivered", "uncounted")
 
     def __init__(self, ids: Iterable[int] = (), delivered: int = 0):
         """`delivered` says how many at the front were delivered before."""
@@ -38,6 +39,7 @@ class Backlog:
         self._at = 0
         self._count = 0
         self.delivered = delivered
+        self._places: Backlog | None = None
         self.uncounted = 0
         """How many at the front are missing from the count of the queue's bytes, see `Features`."""
         ids = ids if isinstance(ids, array) else array("Q", ids)
@@ -70,9 +72,15 @@ class Backlog:
         block.offsets.append(stored - block.base)
         self._count += 1
 
-    def put_before(self, ids: Iterable[int], delivered: int) -> None:
-        """Add messages at the front, so many of which were delivered before."""
+    def put_before(self, ids: Iterable[int], delivered: int, places: Iterable[int] = ()) -> None:
+        """Add messages at the front, so many of which were delivered before, and the places of
+        those.
+        """
         before = Backlog(ids)
+        if self._places is not None and delivered == len(before):
+            self._places.put_before(places, 0)
+        else:
+            self._places = Backlog(places) if delivered else None
         self.delivered = len(before) + self.delivered if self.delivered else delivered
         if self._at:
             del self._blocks[0].offsets[: self._at]
@@ -120,6 +128,20 @@ class Backlog:
 
     def drop(self, count: int) -> None:
         """Take the first messages out."""
+        self._forget_places(count)
+        self._drop(count)
+
+    def places(self, count: int) -> "array[int]":
+        """The places of the first messages, at most `count`: of no more than are known."""
+        return array("Q") if self._places is None else self._places.first(count)
+
+    def _forget_places(self, count: int) -> None:
+        if self._places is not None:
+            self._places.drop(min(count, len(self._places)))
+            if not len(self._places):
+                self._places = None
+
+    def _drop(self, count: int) -> None:
         self._count -= count
         self.delivered = max(self.delivered - count, 0)
         self.uncounted = max(self.uncounted - count, 0)
@@ -132,6 +154,7 @@ class Backlog:
         quick.
         """
         taken = Backlog()
+        self._forget_places(count)
         while count and self._blocks:
             block = self._blocks[0]
             if self._at:
@@ -139,7 +162,7 @@ class Backlog:
                 self._at = 0
             if len(block.offsets) > count:
                 block = _Block(block.base, block.offsets[:count])
-                self.drop(count)
+                self._drop(count)
             else:
                 self._blocks.popleft()
                 self._count -= len(block.offsets)

@@ -73,6 +73,9 @@ class Line:
         "store",
     )
 
+    keeps_places = True
+    """Whether what comes back goes to its place, rather than behind what came back before."""
+
     def __init__(
         self,
         number: int,
@@ -167,6 +170,8 @@ class Line:
         ids = backlog.first(most)
         ids = ids[: self.store.fitting(ids, LOADED_BYTES)]
         messages, delivered = self.store.load(ids), backlog.delivered
+        for message, place in zip(messages, backlog.places(len(ids)), strict=False):
+            message.id = place
         if backlog.uncounted:
             self.count_bytes(messages[: backlog.uncounted], 1)
         backlog.drop(len(ids))
@@ -201,15 +206,19 @@ class Line:
         excess = min(excess, PAGED_MESSAGES)
         paged = [self.ready.pop() for _ in range(min(excess, len(self.ready)))]
         delivered = excess - len(paged)
+        places: list[int] = []
         if delivered:
             self.returned.sort()
             came_back = [message for _, message in reversed(self.returned[-delivered:])]
+            if self.keeps_places:
+                places = [message.id for message in reversed(came_back)]
             del self.returned[-delivered:]
             self.shells -= sum(not message.is_whole for message in came_back)
             paged += came_back
         if backlog.uncounted:
             self.count_bytes(paged, -1)
-        backlog.put_before([self.stored_id(message) for message in reversed(paged)], delivered)
+        ids = [self.stored_id(message) for message in reversed(paged)]
+        backlog.put_before(ids, delivered, places)
 
     def begin_backlog(self) -> Backlog:
         """The backlog, which there is from now on."""

@@ -42,6 +42,7 @@ class QuorumQueue(Queue):
 
     keeps_all = True
     global_qos = False
+    keeps_places = False
 
     def __init__(self, *as_queue: Any, rules: Rules = DEFAULT_RULES, **options: Any):
         super().__init__(*as_queue, **options)

@@ -84,3 +84,18 @@ def test_messages_go_to_an_empty_backlog():
     backlog.drop(2)
     backlog.put_behind_delivered([5])
     assert (list(backlog.first(9)), backlog.delivered) == ([5], 1)
+
+
+def test_places_are_known_of_those_that_came_back_last():
+    backlog = Backlog(range(100, 110), 4)
+    assert not backlog.places(10)
+    backlog.put_before([51, 52, 53], 3, [1, 2, 3])
+    backlog.put_before([41, 42], 2, [7, 8])
+    assert (list(backlog.places(4)), backlog.delivered) == ([7, 8, 1, 2], 9)
+    backlog.drop(3)
+    assert list(backlog.places(10)) == [2, 3]
+    backlog.put_behind_delivered([200])
+    assert list(backlog.take(1).first(2)) == [52]
+    assert list(backlog.places(10)) == [3]
+    backlog.drop(2)
+    assert not backlog.places(10)
