@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 from pamqp.commands import Basic, Exchange, Queue
 
+from durable_server import DurableServer
 from fake_client import FakeClient, FakeServer, encoded, message
 from leveret.amqp.fields import Field, Table, encode_table
 from leveret.amqp.frames import BODY, HEADER, frame
@@ -294,3 +295,16 @@ def test_a_message_limit_below_a_frame_holds_for_small_messages_too() -> None:
     )
     client.open_channel(1)
     assert client.ready_in("q") == 1
+
+
+def test_of_messages_that_come_together_the_persistent_ones_are_stored_and_the_others_not() -> None:
+    server = DurableServer()
+    publisher = server.connect()
+    publisher.declare("q", durable=True)
+    modes = [2, 1, 1, 2, 2, 1, 2]
+    publisher.feed(b"".join(message(b"%d" % n, "q", delivery_mode=m) for n, m in enumerate(modes)))
+    assert [bool(each.stored) for each in server.broker.vhosts["/"].queues["q"].waiting()] == [
+        m == 2 for m in modes
+    ]
+    client = server.restarted().connect()
+    assert [client.get("q").body for _ in range(client.ready_in("q"))] == [b"0", b"3", b"4", b"6"]

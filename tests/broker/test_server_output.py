@@ -9,11 +9,13 @@ from leveret.amqp.methods import (
     BasicConsume,
     BasicGet,
     BasicGetOk,
+    BasicNack,
     BasicReturn,
 )
 from leveret.broker.connection import ANSWERS_MAX_BYTES, Connection
 from leveret.broker.consumer import OUTPUT_MARK_BYTES
 from leveret.broker.queue import BATCH_MESSAGES
+from leveret.broker.settling import SETTLED_AT_ONCE
 from raw_client import RawClient, logged_in, message, until
 from running_server import PATIENCE_S, RunningServer, running_server, unharmed_server
 
@@ -282,3 +284,18 @@ async def test_a_client_may_publish_a_large_body_before_it_reads_the_ones_delive
             await client.send(large)
             for _ in range(3):
                 assert len((await client.delivery()).body) == 20_000_000
+
+
+async def test_a_client_is_read_from_again_when_very_much_is_settled_without_an_answer() -> None:
+    count = 10 * SETTLED_AT_ONCE
+    async with running_server() as running, logged_in(running.port) as client:
+        with trio.fail_after(PATIENCE_S):
+            await client.declare("q")
+            await client.consume("q", no_ack=False)
+            await client.send(message("q", b"m") * count)
+            for _ in range(count):
+                await client.delivery()
+            await client.send(method_frame(1, BasicNack(0, multiple=True, requeue=False)))
+            channel = running.connection_of(client).channels[1]
+            await until(lambda: not channel.unsettled.deliveries)
+            assert await client.message_count("q") == 0
