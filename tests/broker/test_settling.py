@@ -150,6 +150,19 @@ def test_recover_is_answered_when_all_is_back(server: DurableServer) -> None:
     client.expect(Basic.RecoverOk)
 
 
+def test_an_ack_timeout_waits_for_the_answer_that_is_due(server: DurableServer) -> None:
+    client = consumer_of_all(server, {"x-consumer-timeout": 60_000})
+    timers = server.broker.timers
+    timers.now += 50
+    timers.run()
+    begin(client, Basic.Recover(requeue=True))
+    timers.now += 70
+    timers.run()
+    assert not client.received()
+    server.end_turn()
+    client.expect(Basic.RecoverOk)
+
+
 def test_a_channel_is_closed_when_all_is_back(server: DurableServer) -> None:
     client = consumer_of_all(server)
     begin(client, Channel.Close(200, "", 0, 0))
