@@ -52,14 +52,15 @@ class Aftermath:
 
 def _found(queue: MQueue, names: list[str], disk: _Disk) -> list[Entry]:
     """The entries that have these names. A dead letter may be there twice, if a crash has left the
-    message that it came from: then those are meant that have to be there, and are in order.
+    message that it came from: then those are meant that have to be there, or else are not settled,
+    and are in order.
     """
     found: list[Entry] = []
     for name in names:
         same = [entry for entry in queue.stored if entry.name == name and entry not in found]
         if not same:
             raise Violation(f"risen: message {name} in {queue.name}, where it does not belong")
-        found.append(min(same, key=lambda entry: _doubt(entry, disk)))
+        found.append(min(same, key=lambda entry: (_doubt(entry, disk), entry.settled_in or 0)))
     for name in set(names):  # they can't be told apart
         places = [at for at, other in enumerate(names) if other == name]
         in_order = sorted((found[at] for at in places), key=lambda entry: entry.place)
