@@ -10,7 +10,7 @@ from typing import cast
 
 from .errors import FrameError, UnexpectedFrame
 from .method_codec import encode
-from .methods import Method
+from .method_ids import Method
 
 METHOD, HEADER, BODY, HEARTBEAT = 1, 2, 3, 8
 END = 0xCE

@@ -1,12 +1,16 @@
-"""Method frames' payloads, encoded and decoded from what `methods` and `wire_types` declare."""
+"""Method frames' payloads, encoded and decoded from what is declared of methods."""
 
 import struct
 from typing import Any
 
+from . import connection_methods, methods
 from .errors import CommandInvalid, FrameError
 from .fields import MalformedField
-from .methods import METHOD_IDS, Method
+from .method_ids import METHOD_IDS, Method
 from .wire_types import BIT, SHORTSTR, WireType
+
+DECLARED_IN = (connection_methods, methods)
+"""Where all methods are declared: being imported is what makes them known."""
 
 _Layout = tuple[WireType, ...]
 _IDS = struct.Struct(">HH")

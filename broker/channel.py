@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 from ..amqp.basic import BASIC_ACK, SETTLE, SETTLE_BYTES, SETTLE_PAYLOAD_BYTES
 from ..amqp.errors import NotFound, PreconditionFailed
 from ..amqp.frames import END, METHOD, method_frame
-from ..amqp.methods import BasicCancel, Method
+from ..amqp.method_ids import Method
+from ..amqp.methods import BasicCancel
 from .consumer import Consumer
 from .death import Reason
 from .publisher import Publisher

@@ -7,7 +7,8 @@ the content that a publish announces.
 from ..amqp.errors import UnexpectedFrame
 from ..amqp.frames import METHOD
 from ..amqp.method_codec import decode
-from ..amqp.methods import BasicPublish, Method
+from ..amqp.method_ids import Method
+from ..amqp.methods import BasicPublish
 from .assembly import ContentAssembly
 
 

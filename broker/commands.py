@@ -4,15 +4,17 @@ from collections.abc import Callable
 from typing import Any
 
 from ..amqp import methods as m
+from ..amqp.connection_methods import AccessRequest, AccessRequestOk, ChannelFlow, ChannelFlowOk
 from ..amqp.errors import CommandInvalid, NotSupported, PreconditionFailed
 from ..amqp.frames import method_frame
+from ..amqp.method_ids import Method
 from . import consuming, declarations
 from .channel import Channel
 from .confirms import Confirms
 from .transaction import Transaction
 
 
-def run(channel: Channel, call: m.Method) -> None:
+def run(channel: Channel, call: Method) -> None:
     """Carry out a method that a client sent on an open channel. Raises what the method's rules
     say.
     """
@@ -22,14 +24,14 @@ def run(channel: Channel, call: m.Method) -> None:
     handler(channel, call)
 
 
-def _channel_flow(channel: Channel, call: m.ChannelFlow) -> None:
+def _channel_flow(channel: Channel, call: ChannelFlow) -> None:
     if not call.active:
         raise NotSupported("active=false")
-    channel.send(m.ChannelFlowOk(active=True))
+    channel.send(ChannelFlowOk(active=True))
 
 
-def _access_request(channel: Channel, call: m.AccessRequest) -> None:
-    channel.send(m.AccessRequestOk())
+def _access_request(channel: Channel, call: AccessRequest) -> None:
+    channel.send(AccessRequestOk())
 
 
 def _confirm_select(channel: Channel, call: m.ConfirmSelect) -> None:
@@ -84,9 +86,9 @@ def _tx_rollback(channel: Channel, call: m.TxRollback) -> None:
     channel.send(m.TxRollbackOk())
 
 
-_HANDLERS: dict[type[m.Method], Callable[[Channel, Any], None]] = {
-    m.ChannelFlow: _channel_flow,
-    m.AccessRequest: _access_request,
+_HANDLERS: dict[type[Method], Callable[[Channel, Any], None]] = {
+    ChannelFlow: _channel_flow,
+    AccessRequest: _access_request,
     m.ExchangeDeclare: declarations.exchange_declare,
     m.ExchangeDelete: declarations.exchange_delete,
     m.ExchangeBind: declarations.exchange_bind,

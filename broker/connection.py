@@ -8,15 +8,15 @@ or connection.close.
 import logging
 from typing import TYPE_CHECKING, Protocol
 
-from ..amqp.errors import AMQPError, FrameError, HardError, InternalError, LoginRefused, SoftError
-from ..amqp.frames import FRAME_MIN_BYTES, method_frame
-from ..amqp.methods import (
+from ..amqp.connection_methods import (
     ChannelClose,
     ConnectionBlocked,
     ConnectionClose,
     ConnectionCloseOk,
     ConnectionUnblocked,
 )
+from ..amqp.errors import AMQPError, FrameError, HardError, InternalError, LoginRefused, SoftError
+from ..amqp.frames import FRAME_MIN_BYTES, method_frame
 from ..storage.errors import JournalError
 from .channel import Channel
 from .client_properties import ClientProperties

@@ -2,6 +2,7 @@
 
 from ..amqp.errors import NotFound
 from ..amqp.frames import method_frame
+from ..amqp.method_ids import Method
 from ..amqp.methods import (
     ExchangeBind,
     ExchangeBindOk,
@@ -11,7 +12,6 @@ from ..amqp.methods import (
     ExchangeDeleteOk,
     ExchangeUnbind,
     ExchangeUnbindOk,
-    Method,
     QueueBind,
     QueueBindOk,
     QueueDeclare,

@@ -10,18 +10,18 @@ from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..amqp.errors import LoginRefused, NotAllowed, ResourceError
-from ..amqp.fields import MalformedField, decode_table, table_of
-from ..amqp.frames import OVERHEAD_BYTES, PROTOCOL_HEADER, method_frame
-from ..amqp.methods import (
+from ..amqp.connection_methods import (
     ConnectionOpen,
     ConnectionOpenOk,
     ConnectionStart,
     ConnectionStartOk,
     ConnectionTune,
     ConnectionTuneOk,
-    Method,
 )
+from ..amqp.errors import LoginRefused, NotAllowed, ResourceError
+from ..amqp.fields import MalformedField, decode_table, table_of
+from ..amqp.frames import OVERHEAD_BYTES, PROTOCOL_HEADER, method_frame
+from ..amqp.method_ids import Method
 from . import __version__
 from .client_properties import ClientProperties
 from .connection_limits import check_connection_limits

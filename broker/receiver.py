@@ -11,6 +11,16 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from ..amqp.basic import BASIC_ACK, BASIC_PUBLISH
+from ..amqp.connection_methods import (
+    ChannelClose,
+    ChannelCloseOk,
+    ChannelOpen,
+    ChannelOpenOk,
+    ConnectionClose,
+    ConnectionCloseOk,
+    ConnectionUpdateSecret,
+    ConnectionUpdateSecretOk,
+)
 from ..amqp.errors import ChannelFault, HardError, NotAllowed, UnexpectedFrame
 from ..amqp.frames import (
     HEAD,
@@ -24,18 +34,7 @@ from ..amqp.frames import (
     unexpected_frame,
 )
 from ..amqp.method_codec import decode
-from ..amqp.methods import (
-    METHOD_IDS,
-    ChannelClose,
-    ChannelCloseOk,
-    ChannelOpen,
-    ChannelOpenOk,
-    ConnectionClose,
-    ConnectionCloseOk,
-    ConnectionUpdateSecret,
-    ConnectionUpdateSecretOk,
-    Method,
-)
+from ..amqp.method_ids import METHOD_IDS, Method
 from . import commands
 from .channel import Channel
 from .connection_limits import check_channel_limit

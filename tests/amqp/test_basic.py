@@ -39,8 +39,8 @@ from leveret.amqp.frames import (
     method_frame,
 )
 from leveret.amqp.method_codec import decode, encode
+from leveret.amqp.method_ids import METHOD_IDS, Method
 from leveret.amqp.methods import (
-    METHOD_IDS,
     BasicAck,
     BasicDeliver,
     BasicGetOk,
@@ -48,7 +48,6 @@ from leveret.amqp.methods import (
     BasicPublish,
     BasicReject,
     BasicReturn,
-    Method,
 )
 from leveret.amqp.wire_types import shortstr
 from wire import any_bytes, damaged, long, longlong, octet, short

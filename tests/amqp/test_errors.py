@@ -3,9 +3,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from leveret.amqp import errors
+from leveret.amqp.connection_methods import ConnectionClose
 from leveret.amqp.errors import AMQPError, HardError, NotFound, SoftError
 from leveret.amqp.method_codec import decode, encode
-from leveret.amqp.methods import ConnectionClose
 from leveret.amqp.wire_types import shortstr
 
 SOFT = {

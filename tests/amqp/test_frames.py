@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from leveret.amqp.connection_methods import ChannelOpen
 from leveret.amqp.errors import FrameError, HardError, UnexpectedFrame
 from leveret.amqp.frames import (
     BODY,
@@ -22,12 +23,8 @@ from leveret.amqp.frames import (
     read_frame,
     unknown_frame,
 )
-from leveret.amqp.methods import (
-    BasicAck,
-    ChannelOpen,
-    Method,
-    QueueUnbindOk,
-)
+from leveret.amqp.method_ids import Method
+from leveret.amqp.methods import BasicAck, QueueUnbindOk
 from wire import any_bytes, damaged, pieces, short
 
 PAYLOAD_MAX = 100

@@ -7,10 +7,18 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from leveret.amqp import methods
+from leveret.amqp.connection_methods import (
+    AccessRequest,
+    AccessRequestOk,
+    ChannelOpen,
+    ChannelOpenOk,
+    ConnectionOpenOk,
+    ConnectionTune,
+)
 from leveret.amqp.errors import CommandInvalid, FrameError
 from leveret.amqp.fields import Field, encode_table
 from leveret.amqp.method_codec import decode, encode
-from leveret.amqp.methods import METHOD_IDS, Method
+from leveret.amqp.method_ids import METHOD_IDS, Method
 from leveret.amqp.wire_types import shortstr
 from method_calls import METHODS, NUMBERS, any_call, call_of, field_names
 from wire import any_bytes, damaged
@@ -29,17 +37,17 @@ def test_every_call_comes_back(call: Method) -> None:
 
 
 def test_access_request_stands_as_amqp_0_9_has_it() -> None:
-    request = methods.AccessRequest("/data", False, True, False, True, True)
+    request = AccessRequest("/data", False, True, False, True, True)
     assert encode(request) == b"\0\x1e\0\x0a" + b"\x05/data" + b"\x1a"
     assert decode(encode(request)) == request
-    assert encode(methods.AccessRequestOk()) == b"\0\x1e\0\x0b" + b"\0\1"
+    assert encode(AccessRequestOk()) == b"\0\x1e\0\x0b" + b"\0\1"
 
 
 def test_unsigned_numbers_use_all_their_bits() -> None:
     ack = methods.BasicAck(2**64 - 1, True)
     assert encode(ack) == b"\0\x3c\0\x50" + b"\xff" * 8 + b"\1"
     assert decode(encode(ack)) == ack
-    tune = methods.ConnectionTune(2**16 - 1, 2**32 - 1, 2**16 - 1)
+    tune = ConnectionTune(2**16 - 1, 2**32 - 1, 2**16 - 1)
     assert decode(encode(tune)) == tune
 
 
@@ -53,9 +61,9 @@ def test_a_reserved_field_is_carried_like_any_other() -> None:
 
 
 def test_replies_come_with_what_the_specification_reserves() -> None:
-    assert encode(methods.ConnectionOpenOk()) == b"\0\x0a\0\x29" + b"\0"
-    assert encode(methods.ChannelOpen()) == b"\0\x14\0\x0a" + b"\0"
-    assert encode(methods.ChannelOpenOk()) == b"\0\x14\0\x0b" + b"\0\0\0\0"
+    assert encode(ConnectionOpenOk()) == b"\0\x0a\0\x29" + b"\0"
+    assert encode(ChannelOpen()) == b"\0\x14\0\x0a" + b"\0"
+    assert encode(ChannelOpenOk()) == b"\0\x14\0\x0b" + b"\0\0\0\0"
     assert encode(methods.BasicGetEmpty()) == b"\0\x3c\0\x48" + b"\0"
 
 

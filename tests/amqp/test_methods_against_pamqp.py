@@ -15,7 +15,7 @@ from pamqp import base, frame
 
 from leveret.amqp.fields import Field
 from leveret.amqp.method_codec import decode, encode
-from leveret.amqp.methods import Method
+from leveret.amqp.method_ids import Method
 from method_calls import ACCESS, METHODS, NUMBERS, ORACLES, calls, field_names, field_types
 from wire import any_bytes, field_values, long, octet, short, shortstr
 

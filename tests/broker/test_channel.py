@@ -3,7 +3,7 @@ from pamqp.base import Frame
 from pamqp.commands import Basic, Channel, Confirm, Exchange, Queue
 
 from fake_client import FakeClient, FakeServer, encoded, message
-from leveret.amqp import methods as m
+from leveret.amqp.connection_methods import AccessRequest, AccessRequestOk
 
 CLOSE = Channel.Close(200, "bye", 0, 0)
 NOT_OPEN = "CHANNEL_ERROR - expected 'channel.open'"
@@ -186,7 +186,7 @@ def test_flow_is_always_on(client: FakeClient) -> None:
 def test_access_is_granted_to_everyone(client: FakeClient) -> None:
     assert (
         client.request(
-            m.AccessRequest("/data", False, False, True, True, True), m.AccessRequestOk
+            AccessRequest("/data", False, False, True, True, True), AccessRequestOk
         ).ticket
         == 1
     )

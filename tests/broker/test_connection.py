@@ -3,7 +3,7 @@ from pamqp.base import Frame
 from pamqp.commands import Basic, Channel, Confirm, Connection, Queue
 
 from fake_client import FakeClient, FakeServer, encoded, message, start_ok
-from leveret.amqp import methods as m
+from leveret.amqp.connection_methods import ConnectionClose
 from leveret.amqp.errors import ConnectionForced
 from leveret.broker.connection import Connection as Session
 from leveret.broker.receiver import State
@@ -250,7 +250,7 @@ def test_connection_methods_on_other_channels_are_not_methods_of_channels(
 def test_an_internal_error_costs_one_connection(
     client: FakeClient, other: FakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(session: Session, call: m.ConnectionClose) -> None:
+    def fail(session: Session, call: ConnectionClose) -> None:
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(Session, "client_closed", fail)

@@ -7,7 +7,9 @@ from pamqp.commands import Basic, Queue
 
 from fake_client import FakeClient, message
 from leveret.amqp import methods as m
+from leveret.amqp.connection_methods import ChannelClose
 from leveret.amqp.fields import Field, Table
+from leveret.amqp.method_ids import Method
 
 DECLARE, BIND, PURGE, DELETE, UNBIND = (50, 10), (50, 20), (50, 30), (50, 40), (50, 50)
 Q = "queue 'q' in vhost '/'"
@@ -95,7 +97,7 @@ def test_line_breaks_are_no_part_of_names_where_rabbitmq_leaves_them_out(
     ],
 )
 def test_elsewhere_line_breaks_are_part_of_names(
-    client: FakeClient, call: m.Method, at: tuple[int, int]
+    client: FakeClient, call: Method, at: tuple[int, int]
 ) -> None:
     client.declare("q")
     client.send(call)
@@ -201,7 +203,7 @@ def test_an_exclusive_queue_outlives_channels_but_not_its_connection(
     client.open_channel(2)
     client.declare("q", channel=2, exclusive=True)
     client.bind("q", "amq.direct", "k")
-    client.send(m.ChannelClose(200, "", 0, 0), channel=2)
+    client.send(ChannelClose(200, "", 0, 0), channel=2)
     client.received()
     assert client.ready_in("q") == 0
     client.disconnect()
@@ -346,7 +348,7 @@ def test_an_auto_delete_queue_goes_with_its_last_consumer(
         case "cancel":
             client.request(Basic.Cancel("c"), Basic.CancelOk)
         case "channel":
-            client.send(m.ChannelClose(200, "", 0, 0))
+            client.send(ChannelClose(200, "", 0, 0))
         case _:
             client.disconnect()
     assert not queues(client)

@@ -7,8 +7,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from leveret.amqp.connection_methods import ConnectionStart, ConnectionStartOk, ConnectionTune
 from leveret.amqp.frames import PROTOCOL_HEADER, method_frame
-from leveret.amqp.methods import ConnectionStart, ConnectionStartOk, ConnectionTune
 from leveret.broker.administration import Administration
 from leveret.broker.logins import CHECKS_AT_ONCE
 from leveret.broker.passwords import PasswordHash

@@ -11,17 +11,11 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from durable_server import DurableServer
 from fake_client import message as published
+from leveret.amqp.connection_methods import ConnectionBlocked, ConnectionUnblocked
 from leveret.amqp.frames import METHOD, method_frame
 from leveret.amqp.method_codec import decode
-from leveret.amqp.methods import (
-    BasicAck,
-    BasicGet,
-    ConnectionBlocked,
-    ConnectionUnblocked,
-    Method,
-    QueueDeclare,
-    QueueDeclareOk,
-)
+from leveret.amqp.method_ids import Method
+from leveret.amqp.methods import BasicAck, BasicGet, QueueDeclare, QueueDeclareOk
 from leveret.broker import process
 from leveret.broker import server as server_module
 from leveret.broker.alarms import Alarm

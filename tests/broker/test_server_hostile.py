@@ -8,18 +8,17 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from leveret.amqp.fields import Table
-from leveret.amqp.frames import BODY, HEAD, HEADER, METHOD, PROTOCOL_HEADER, frame, method_frame
-from leveret.amqp.method_codec import encode
-from leveret.amqp.methods import (
-    BasicPublish,
+from leveret.amqp.connection_methods import (
     ChannelClose,
     ChannelOpen,
     ChannelOpenOk,
     ConnectionClose,
     ConnectionStart,
-    QueueDeclare,
 )
+from leveret.amqp.fields import Table
+from leveret.amqp.frames import BODY, HEAD, HEADER, METHOD, PROTOCOL_HEADER, frame, method_frame
+from leveret.amqp.method_codec import encode
+from leveret.amqp.methods import BasicPublish, QueueDeclare
 from leveret.broker.configuration import Configuration
 from leveret.broker.configuration import Connection as Limits
 from leveret.broker.connection import CLOSE_TIMEOUT_S

@@ -11,17 +11,15 @@ from collections.abc import Awaitable, Callable, Iterator
 import pytest
 import trio
 
+from leveret.amqp.connection_methods import ChannelClose, ChannelCloseOk, ConnectionClose
 from leveret.amqp.frames import METHOD, PROTOCOL_HEADER, frame, method_frame
 from leveret.amqp.methods import (
     BasicAck,
     BasicGet,
     BasicGetOk,
     BasicPublish,
-    ChannelClose,
-    ChannelCloseOk,
     ConfirmSelect,
     ConfirmSelectOk,
-    ConnectionClose,
     ExchangeDeclare,
     ExchangeDeclareOk,
     QueueBind,

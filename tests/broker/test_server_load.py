@@ -8,8 +8,8 @@ import pytest
 import trio
 
 from broker_process import broker_process
+from leveret.amqp.connection_methods import ConnectionStart
 from leveret.amqp.frames import PROTOCOL_HEADER
-from leveret.amqp.methods import ConnectionStart
 from raw_client import RawClient, connected, logged_in, message, until
 from running_server import PATIENCE_S, Bystander
 

@@ -5,13 +5,7 @@ import trio
 from trio.testing import MockClock
 
 from leveret.amqp.frames import method_frame
-from leveret.amqp.methods import (
-    BasicConsume,
-    BasicGet,
-    BasicGetOk,
-    BasicNack,
-    BasicReturn,
-)
+from leveret.amqp.methods import BasicConsume, BasicGet, BasicGetOk, BasicNack, BasicReturn
 from leveret.broker.connection import ANSWERS_MAX_BYTES, Connection
 from leveret.broker.consumer import OUTPUT_MARK_BYTES
 from leveret.broker.queue import BATCH_MESSAGES

@@ -8,8 +8,8 @@ import pytest
 import trio
 
 from broker_process import broker_process
+from leveret.amqp.connection_methods import ConnectionClose, ConnectionCloseOk, ConnectionStart
 from leveret.amqp.frames import PROTOCOL_HEADER, method_frame
-from leveret.amqp.methods import ConnectionClose, ConnectionCloseOk, ConnectionStart
 from raw_client import Delivery, RawClient, connected, logged_in, message
 from running_server import PATIENCE_S
 

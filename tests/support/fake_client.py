@@ -18,9 +18,9 @@ from pamqp.commands import Basic, Channel, Queue
 from pamqp.header import ContentHeader, ProtocolHeader
 from pamqp.heartbeat import Heartbeat
 
+from leveret.amqp.connection_methods import AccessRequestOk
 from leveret.amqp.frames import OVERHEAD_BYTES, method_frame
 from leveret.amqp.method_codec import decode
-from leveret.amqp.methods import AccessRequestOk
 from leveret.broker.broker import Broker
 from leveret.broker.configuration import Configuration
 from leveret.broker.connection import Connection

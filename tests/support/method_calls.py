@@ -8,15 +8,11 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 from pamqp import base, commands
 
-from leveret.amqp import methods
-from leveret.amqp.methods import METHOD_IDS, Method
+from leveret.amqp import method_codec as method_codec  # which has all methods declared
+from leveret.amqp.method_ids import METHOD_IDS, Method
 from wire import any_bytes, long, longlong, octet, short, shortstr, table
 
-METHODS: dict[str, type[Method]] = {
-    name: kind
-    for name, kind in vars(methods).items()
-    if isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields")
-}
+METHODS: dict[str, type[Method]] = {kind.__name__: kind for kind in METHOD_IDS}
 NUMBERS = {
     name: class_id << 16 | method_id
     for name, kind in METHODS.items()

@@ -12,6 +12,18 @@ from typing import NamedTuple, TypeVar
 import trio
 
 from leveret.amqp.basic import BASIC_CONTENT, CONTENT_FRAME_HEAD
+from leveret.amqp.connection_methods import (
+    ChannelOpen,
+    ChannelOpenOk,
+    ConnectionClose,
+    ConnectionCloseOk,
+    ConnectionOpen,
+    ConnectionOpenOk,
+    ConnectionStart,
+    ConnectionStartOk,
+    ConnectionTune,
+    ConnectionTuneOk,
+)
 from leveret.amqp.fields import table_of
 from leveret.amqp.frames import (
     BODY,
@@ -24,6 +36,7 @@ from leveret.amqp.frames import (
     read_frame,
 )
 from leveret.amqp.method_codec import decode
+from leveret.amqp.method_ids import Method
 from leveret.amqp.methods import (
     BasicConsume,
     BasicConsumeOk,
@@ -31,17 +44,6 @@ from leveret.amqp.methods import (
     BasicPublish,
     BasicQos,
     BasicQosOk,
-    ChannelOpen,
-    ChannelOpenOk,
-    ConnectionClose,
-    ConnectionCloseOk,
-    ConnectionOpen,
-    ConnectionOpenOk,
-    ConnectionStart,
-    ConnectionStartOk,
-    ConnectionTune,
-    ConnectionTuneOk,
-    Method,
     QueueDeclare,
     QueueDeclareOk,
     QueueDelete,
