@@ -1,4 +1,4 @@
-"""The methods of connections and channels as such, declared as the others are in `methods`."""
+"""The methods of connections, channels and access, declared as the others are in `methods`."""
 
 from typing import NamedTuple
 

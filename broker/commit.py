@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from .message import Message
 from .settling import SETTLED_AT_ONCE, Order
 from .uncommitted import Settlement
+from .work import ChannelWork
 
 if TYPE_CHECKING:
     from .broker import Broker
@@ -27,20 +28,18 @@ PUBLISHED_AT_ONCE = 500
 """How many messages of a transaction are published in one turn."""
 
 
-class Commit:
+class Commit(ChannelWork):
     """A transaction that is being carried out, as `Work`. `then` is called when that is done: with
     False if a queue refused a message.
     """
 
     __slots__ = (
-        "_channel",
         "_complete",
         "_order",
         "_published",
         "_publisher",
         "_settled",
         "_then",
-        "dirty",
     )
 
     def __init__(
@@ -50,24 +49,13 @@ class Commit:
         settled: list[Settlement],
         then: Callable[[bool], None],
     ):
-        self._channel = channel
+        super().__init__(channel)
         self._publisher = channel.publisher
         self._published = deque(published)
         self._settled = settled
         self._order: Order | None = None
         self._then = then
         self._complete = True
-        self.dirty = False
-
-    @property
-    def name(self) -> str:
-        """Of the channel."""
-        return f"channel {self._channel.number} of {self._channel.connection.name}"
-
-    @property
-    def vhost_name(self) -> str:
-        """Of its vhost."""
-        return self._channel.connection.vhost.name
 
     @property
     def is_much(self) -> bool:

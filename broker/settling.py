@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from .features import Features
 from .unsettled import Outcome
+from .work import ChannelWork
 
 if TYPE_CHECKING:
     from .channel import Channel
@@ -45,30 +46,19 @@ def settle_in_turns(channel: "Channel", tags: list[int], outcome: Outcome) -> No
         channel.settling.add(tags, outcome)
 
 
-class Settling:
+class Settling(ChannelWork):
     """What is being settled on one channel, as `Work` for the turns to come.
 
     The channel refers to it until it is done.
     """
 
-    __slots__ = ("_channel", "_orders", "_waits", "dirty")
+    __slots__ = ("_orders", "_waits")
 
     def __init__(self, channel: "Channel"):
-        self._channel = channel
+        super().__init__(channel)
         self._orders: deque[Order] = deque()
         self._waits = False
         """Whether the client waits for it."""
-        self.dirty = False
-
-    @property
-    def name(self) -> str:
-        """Of the channel."""
-        return f"channel {self._channel.number} of {self._channel.connection.name}"
-
-    @property
-    def vhost_name(self) -> str:
-        """Of its vhost."""
-        return self._channel.connection.vhost.name
 
     @property
     def left_behind(self) -> "HeldDeliveries | None":

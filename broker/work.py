@@ -1,6 +1,9 @@
 """What a turn works off, a bit at a time, and may leave for the next ones."""
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from .channel import Channel
 
 
 class Work(Protocol):
@@ -24,3 +27,23 @@ class Work(Protocol):
     def dispatch(self) -> bool:
         """Do some of the work; True if there is more, and it remains dirty."""
         ...
+
+
+class ChannelWork:
+    """The part of `Work` that is the same for all that is done for a channel."""
+
+    __slots__ = ("_channel", "dirty")
+
+    def __init__(self, channel: "Channel"):
+        self._channel = channel
+        self.dirty = False
+
+    @property
+    def name(self) -> str:
+        """Of the channel."""
+        return f"channel {self._channel.number} of {self._channel.connection.name}"
+
+    @property
+    def vhost_name(self) -> str:
+        """Of its vhost."""
+        return self._channel.connection.vhost.name

@@ -3,8 +3,8 @@ import pytest
 pytest.register_assert_rewrite("fake_client")
 
 from fake_client import FakeClient, FakeServer  # noqa: E402 - only what is imported later is rewritten
-from leveret.broker.administration import Administration  # noqa: E402
-from leveret.broker.permissions import Patterns  # noqa: E402
+from leveret.broker.administration import Administration  # noqa: E402 - likewise
+from leveret.broker.permissions import Patterns  # noqa: E402 - likewise
 
 
 @pytest.fixture

@@ -412,8 +412,8 @@ def test_dead_letter_is_in_the_journal_before_its_original_is_settled():
             settle(owner, message_id)
 
     # It stands in for a journal in what a dead letter asks of one.
-    server.broker.intake._journal = Watched()  # type: ignore[assignment]
-    server.broker._store._journal = Watched()  # type: ignore[union-attr]
+    server.broker.intake._journal = Watched()  # type: ignore[assignment] - a fake
+    server.broker._store._journal = Watched()  # type: ignore[union-attr] - a fake
     reject_one(client)
     assert written == ["appended", "settled"]
 
