@@ -41,6 +41,7 @@ from .property_kinds import PropertyKinds
 from .settling import Settling
 from .store import JournalStore
 from .timers import Timers
+from .turn_bounds import TurnBounds
 from .users import User
 from .vhost import VirtualHost
 from .work import Work
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
     from .publisher import Publisher
 
 log = logging.getLogger("leveret.broker")
+
+_BOUNDS = TurnBounds()
 
 
 class Broker:
@@ -71,10 +74,12 @@ class Broker:
         random_below: Callable[[int], int],
         now: float = 0.0,
         epoch_ms: float = 0.0,
+        turn_bounds: TurnBounds = _BOUNDS,
     ):
         self.configuration = configuration
         self.unique_name = unique_name
         self.rules = configuration.rules
+        self.turn_bounds = turn_bounds
         self.greeting = b""
         self.timers = Timers()
         self.timers.now, self.timers.epoch_ms = now, epoch_ms

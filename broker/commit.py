@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 from .message import Message
-from .settling import SETTLED_AT_ONCE, Order
+from .settling import Order, is_much
 from .uncommitted import Settlement
 from .work import ChannelWork
 
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 Publish: TypeAlias = "tuple[Message, tuple[Queue, ...], bool]"
 """A message, where it goes, and whether it was published with `mandatory`."""
-
-PUBLISHED_AT_ONCE = 500
-"""How many messages of a transaction are published in one turn."""
 
 
 class Commit(ChannelWork):
@@ -61,7 +58,8 @@ class Commit(ChannelWork):
     def is_much(self) -> bool:
         """Whether to carry it out in several turns."""
         settled = sum(len(deliveries) for deliveries, _ in self._settled)
-        return len(self._published) > PUBLISHED_AT_ONCE or settled > SETTLED_AT_ONCE
+        bounds = self._channel.connection.broker.turn_bounds
+        return len(self._published) > bounds.published or is_much(self._channel, settled)
 
     def carry_out(self) -> None:
         """Do all of it now."""
@@ -106,7 +104,7 @@ class Commit(ChannelWork):
 
     def _publish(self) -> None:
         broker = self._channel.connection.broker
-        for _ in range(min(len(self._published), PUBLISHED_AT_ONCE)):
+        for _ in range(min(len(self._published), broker.turn_bounds.published)):
             message, queues, mandatory = self._published.popleft()
             message.id = broker.next_message_id()
             live = tuple(queue for queue in queues if not queue.deleted)

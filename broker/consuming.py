@@ -191,7 +191,7 @@ def basic_reject(channel: Channel, call: BasicReject) -> None:
 
 def _settle(channel: Channel, tag: int, multiple: bool, outcome: Outcome) -> None:
     transaction = channel.publisher.transaction
-    if multiple and transaction is None and is_much(len(channel.unsettled.deliveries)):
+    if multiple and transaction is None and is_much(channel, len(channel.unsettled.deliveries)):
         return settle_in_turns(channel, channel.unsettled.tags(tag), outcome)
     deliveries = channel.unsettled.take(tag, multiple)
     if transaction is None:

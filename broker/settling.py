@@ -23,17 +23,13 @@ if TYPE_CHECKING:
     from .queue import Queue
     from .unsettled import Delivery
 
-ACKNOWLEDGED_AT_ONCE = 5000
-SETTLED_AT_ONCE = 200
-"""How many deliveries of a channel are settled in one turn: acknowledged, or otherwise."""
-
 _queue_of = itemgetter(1)
 _COME_BACK = (Outcome.ABANDONED, Outcome.TIMED_OUT, Outcome.RETURNED, Outcome.HANDED_BACK)
 
 
-def is_much(deliveries: int) -> bool:
-    """Whether so many are to be settled in several turns."""
-    return deliveries > SETTLED_AT_ONCE
+def is_much(channel: "Channel", deliveries: int) -> bool:
+    """Whether so many of a channel are to be settled in several turns."""
+    return deliveries > channel.connection.broker.turn_bounds.settled
 
 
 def settle_in_turns(channel: "Channel", tags: list[int], outcome: Outcome) -> None:
@@ -127,16 +123,16 @@ class Order:
         self._outcome = outcome
         self._at = 0
         self._held_back: dict[Queue, None] = {}
-        if outcome in _COME_BACK and is_much(len(tags)):
+        if outcome in _COME_BACK and is_much(channel, len(tags)):
             coming_back = filter(None, map(deliveries.get, tags))
             self._held_back = dict.fromkeys(map(_queue_of, coming_back))
         hold_back(self._held_back)
 
     def go_on(self) -> bool:
         """Settle some; True if there are more."""
+        bounds, start = self._channel.connection.broker.turn_bounds, self._at
         acknowledged = self._outcome is Outcome.ACKNOWLEDGED
-        start = self._at
-        self._at += ACKNOWLEDGED_AT_ONCE if acknowledged else SETTLED_AT_ONCE
+        self._at += bounds.acknowledged if acknowledged else bounds.settled
         take = self._deliveries.pop
         taken = [take(tag, None) for tag in self._tags[start : self._at]]
         self._channel.settle([each for each in taken if each is not None], self._outcome)

@@ -8,25 +8,18 @@ from pamqp.commands import Basic, Channel, Confirm, Queue, Tx
 from durable_server import DurableServer
 from fake_client import FakeClient, FakeServer, encoded, message
 from leveret.amqp.errors import PreconditionFailed
-from leveret.broker import commit, settling
 from leveret.broker.queue import Queue as BrokerQueue
+from leveret.broker.turn_bounds import TurnBounds
 
 COUNT = 35
 ALL = [b"%02d" % number for number in range(COUNT)]
 DEAD = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
-
-
-@pytest.fixture(autouse=True)
-def ten_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commit, "PUBLISHED_AT_ONCE", 10)
-    monkeypatch.setattr(commit, "SETTLED_AT_ONCE", 10)
-    monkeypatch.setattr(settling, "ACKNOWLEDGED_AT_ONCE", 10)
-    monkeypatch.setattr(settling, "SETTLED_AT_ONCE", 10)
+TEN_AT_ONCE = TurnBounds(acknowledged=10, settled=10, published=10)
 
 
 @pytest.fixture
 def server() -> DurableServer:
-    return DurableServer()
+    return DurableServer(turn_bounds=TEN_AT_ONCE)
 
 
 def transactional(server: DurableServer, **arguments: Any) -> FakeClient:

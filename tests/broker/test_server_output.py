@@ -9,7 +9,7 @@ from leveret.amqp.methods import BasicConsume, BasicGet, BasicGetOk, BasicNack, 
 from leveret.broker.connection import ANSWERS_MAX_BYTES, Connection
 from leveret.broker.consumer import OUTPUT_MARK_BYTES
 from leveret.broker.queue import BATCH_MESSAGES
-from leveret.broker.settling import SETTLED_AT_ONCE
+from leveret.broker.turn_bounds import TurnBounds
 from raw_client import RawClient, logged_in, message, until
 from running_server import PATIENCE_S, RunningServer, running_server, unharmed_server
 
@@ -281,7 +281,7 @@ async def test_a_client_may_publish_a_large_body_before_it_reads_the_ones_delive
 
 
 async def test_a_client_is_read_from_again_when_very_much_is_settled_without_an_answer() -> None:
-    count = 10 * SETTLED_AT_ONCE
+    count = 10 * TurnBounds().settled
     async with running_server() as running, logged_in(running.port) as client:
         with trio.fail_after(PATIENCE_S):
             await client.declare("q")

@@ -9,25 +9,21 @@ from pamqp.commands import Basic, Channel, Queue
 from durable_server import DurableServer
 from fake_client import FakeClient, FakeServer, encoded, message
 from leveret.amqp.errors import ConnectionForced
-from leveret.broker import line, settling
+from leveret.broker import line
 from leveret.broker.queue import Queue as BrokerQueue
+from leveret.broker.turn_bounds import TurnBounds
 
 COUNT = 35
 ALL = [b"%02d" % number for number in range(COUNT)]
 DEAD = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
 NACK = Basic.Nack(0, multiple=True, requeue=False)
 GIVE_BACK = Basic.Nack(0, multiple=True, requeue=True)
-
-
-@pytest.fixture(autouse=True)
-def ten_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settling, "ACKNOWLEDGED_AT_ONCE", 10)
-    monkeypatch.setattr(settling, "SETTLED_AT_ONCE", 10)
+TEN_AT_ONCE = TurnBounds(acknowledged=10, settled=10)
 
 
 @pytest.fixture
 def server() -> DurableServer:
-    return DurableServer()
+    return DurableServer(turn_bounds=TEN_AT_ONCE)
 
 
 def consumer_of_all(server: FakeServer, arguments: dict[str, Any] | None = None) -> FakeClient:
@@ -269,7 +265,7 @@ def test_what_comes_back_keeps_its_order_while_memory_is_short(
 
 
 def test_what_is_not_back_yet_still_counts_in_the_memory_budget() -> None:
-    server = FakeServer()
+    server = FakeServer(turn_bounds=TEN_AT_ONCE)
     client = consumer_of_all(server)
     held = client.connection.channels[1].unsettled.held
     server.broker.memory.budget_bytes = held.memory_bytes // 2

@@ -3,6 +3,7 @@
 from fake_client import FakeServer
 from leveret.broker.broker import Broker
 from leveret.broker.configuration import Configuration
+from leveret.broker.turn_bounds import TurnBounds
 from leveret.storage.opening import open_journal
 from memory_disk import MemoryDisk
 
@@ -15,6 +16,7 @@ class DurableServer(FakeServer):
         disk: MemoryDisk | None = None,
         epoch_ms: float = 0.0,
         configuration: Configuration | None = None,
+        turn_bounds: TurnBounds | None = None,
     ):
         super().__init__()
         self.configuration = configuration or Configuration()
@@ -27,6 +29,7 @@ class DurableServer(FakeServer):
             recovered,
             random_below=lambda end: 0,
             epoch_ms=epoch_ms,
+            turn_bounds=turn_bounds or TurnBounds(),
         )
         self.end_turn()
 

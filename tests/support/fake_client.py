@@ -24,6 +24,7 @@ from leveret.amqp.method_codec import decode
 from leveret.broker.broker import Broker
 from leveret.broker.configuration import Configuration
 from leveret.broker.connection import Connection
+from leveret.broker.turn_bounds import TurnBounds
 
 PROTOCOL_HEADER = b"AMQP\0\0\x09\1"
 ACCESS_REQUEST_OK = b"\0\x1e\0\x0b"
@@ -49,12 +50,15 @@ class Received(NamedTuple):
 class FakeServer:
     """A broker, driven as the server drives it. Time stands still except in `advance`."""
 
-    def __init__(self, configuration: Configuration | None = None):
+    def __init__(
+        self, configuration: Configuration | None = None, turn_bounds: TurnBounds | None = None
+    ):
         unique, drawn = count(1), count()
         self.broker = Broker(
             configuration or Configuration(),
             lambda: f"{next(unique):022}",
             random_below=lambda end: next(drawn) % end,
+            turn_bounds=turn_bounds or TurnBounds(),
         )
 
     def accept(self, *, from_loopback: bool = True) -> "FakeClient":
