@@ -38,6 +38,7 @@ from .memory import MemoryBudget
 from .passwords import SHA256, hashed
 from .permissions import Patterns
 from .property_kinds import PropertyKinds
+from .publish_route import RouteMemory
 from .settling import Settling
 from .store import JournalStore
 from .timers import Timers
@@ -126,6 +127,7 @@ class Broker:
             minds_deaths=not self.rules.clients_x_death_counts,
             minds_priorities=self.rules.quorum_priorities > 1,
         )
+        self.route_memory = RouteMemory()
         self.alarms = Alarms()
         self.memory = MemoryBudget(self, self._store)
         self.durable = 0 if journal is None else journal.durable

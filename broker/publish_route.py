@@ -12,7 +12,11 @@ if TYPE_CHECKING:
     from .channel import Channel
     from .exchange import Exchange
 
-_KNOWN_MAX = 512
+_OWN_ROUTES = 512
+"""How many routes a channel may remember whatever others do."""
+_SHARED_BYTES = 16 << 20
+_ROUTE_BYTES = 360
+"""What a route costs apart from its publish frame, which is kept, and the list of its queues."""
 
 SINGLY, ENQUEUE, STORE = range(3)
 """What there is to do with a message, once its route is known."""
@@ -53,14 +57,37 @@ class Route:
         self.handling = SINGLY_ONLY
 
 
+class RouteMemory:
+    """The bytes that routes of all channels together may take beyond the few that each has for
+    itself: thousands of routing keys in turn are common, thousands on every channel are not.
+    """
+
+    __slots__ = ("left_bytes",)
+
+    def __init__(self, bytes_: int = _SHARED_BYTES) -> None:
+        self.left_bytes = bytes_
+
+
 class PublishRoutes:
     """What the publish frames of a channel mean, remembered until the topology changes."""
 
-    __slots__ = ("_channel", "_epoch", "_exchanges", "_known", "_singly_only", "_vhost")
+    __slots__ = (
+        "_channel",
+        "_epoch",
+        "_exchanges",
+        "_known",
+        "_memory",
+        "_shared_bytes",
+        "_singly_only",
+        "_vhost",
+    )
 
     def __init__(self, channel: "Channel"):
         self._channel = channel
         self._vhost = channel.connection.vhost
+        self._memory = channel.connection.broker.route_memory
+        self._shared_bytes = 0
+        """What of the shared memory this channel has taken."""
         self._known: dict[bytes, Route] = {}
         self._exchanges: dict[str, Exchange] = {}
         self._epoch = self._vhost.epoch
@@ -74,7 +101,7 @@ class PublishRoutes:
 
     def forget(self) -> None:
         """Look every route up anew."""
-        self._known.clear()
+        self._drop_routes()
         self._exchanges.clear()
         self._epoch = self._vhost.epoch
 
@@ -97,10 +124,23 @@ class PublishRoutes:
             permissions.check_topic(Right.WRITE, exchange_name, routing_key)
         route = Route(address, exchange, routing_key, bool(bits & MANDATORY))
         self._find_queues(route)
-        if len(self._known) >= _KNOWN_MAX:
-            self._known.clear()
+        if len(self._known) >= _OWN_ROUTES:
+            self._take_memory(_ROUTE_BYTES + 3 * len(publish) + 16 * len(route.queues))
         self._known[publish] = route
         return route
+
+    def _take_memory(self, size: int) -> None:
+        """Get room for one more route, at the cost of those that are known if need be."""
+        if size > self._memory.left_bytes:
+            self._drop_routes()
+        else:
+            self._memory.left_bytes -= size
+            self._shared_bytes += size
+
+    def _drop_routes(self) -> None:
+        self._known.clear()
+        self._memory.left_bytes += self._shared_bytes
+        self._shared_bytes = 0
 
     def _find_exchange(self, name: str) -> "Exchange":
         """The exchange to publish to, if that is allowed."""

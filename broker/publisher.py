@@ -357,6 +357,7 @@ class Publisher:
 
     def close(self) -> None:
         """Confirm what is done; nothing more will be."""
+        self.routes.forget()
         self.send_confirms()
         self.confirms = None
 
