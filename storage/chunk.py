@@ -1,8 +1,8 @@
 """16,384 messages of the index: where each is and who still owns it, in seven bytes a message.
 
 An entry is the offset of the message's block (4 bytes), a code (2) and a size class (1). A code
-is a number in the chunk's own tables and stands for a segment and the owners that remain there:
-few distinct ones occur side by side. Code 0 is a dead message.
+is a number in the chunk's own tables and stands for a segment, the owners that remain there and the
+rank: few distinct ones occur side by side. Code 0 is a dead message.
 
 A chunk is dense (entry n is the nth id) until little in it lives; then it is shrunk to the entries
 that do, and `ordinals` says whose they are.
@@ -13,7 +13,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from itertools import compress
 
-from .records import owner_list
+from .records import RANKED, owner_list
 from .segments import TYPICAL_SIZES, Segment, size_class
 
 CHUNK_BITS = 14
@@ -25,16 +25,20 @@ _MOST_CODES = 60_000
 
 
 class Owners:
-    """The owners in a message's record, shared by many messages and compared by identity."""
+    """The owners in a message's record and its rank, 0 if it has none; shared by many messages and
+    compared by identity. `flags` are those of the record that come with them.
+    """
 
-    __slots__ = ("bits", "encoded", "full", "numbers")
+    __slots__ = ("bits", "encoded", "flags", "full", "numbers", "rank")
 
-    def __init__(self, numbers: tuple[int, ...]) -> None:
+    def __init__(self, numbers: tuple[int, ...], rank: int = 0) -> None:
         self.numbers = numbers
+        self.rank = rank
+        self.flags = RANKED if rank else 0
         self.bits = {owner: 1 << at for at, owner in enumerate(numbers)}
         if len(self.bits) != len(numbers):
             raise ValueError(f"an owner stands twice in {numbers}")
-        self.encoded = owner_list(numbers)
+        self.encoded = owner_list(numbers, rank)
         self.full = Remaining(self, (1 << len(numbers)) - 1)
 
 

@@ -6,6 +6,7 @@ Message ids are dense, so this is arrays rather than a dictionary; see `chunk`. 
 
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from .chunk import CHUNK_BITS, CHUNK_MASK, Chunk, Owners, Remaining
@@ -22,11 +23,12 @@ _NO_CHUNK = Chunk(-1)
 
 
 class Place(NamedTuple):
-    """The segment a message is in, the owners that remain, its size as a class."""
+    """The segment a message is in, the owners that remain, its size as a class, its rank."""
 
     segment: Segment
     owners: tuple[int, ...]
     size_class: int
+    rank: int
 
 
 class Index:
@@ -36,7 +38,7 @@ class Index:
 
     def __init__(self, next_id: int) -> None:
         self.chunks: dict[int, Chunk] = {}
-        self._owner_sets: dict[tuple[int, ...], Owners] = {}
+        self._owner_sets: dict[tuple[tuple[int, ...], int], Owners] = {}
         self.head = self._begin(next_id)
 
     def _begin(self, next_id: int) -> Chunk:
@@ -61,12 +63,12 @@ class Index:
         elif next_id & CHUNK_MASK > len(self.head.states):
             self.head.insert((next_id & CHUNK_MASK) - 1)
 
-    def owners(self, numbers: tuple[int, ...]) -> Owners:
-        owners = self._owner_sets.get(numbers)
+    def owners(self, numbers: tuple[int, ...], rank: int = 0) -> Owners:
+        owners = self._owner_sets.get((numbers, rank))
         if owners is None:
             if len(self._owner_sets) >= _MOST_OWNER_SETS:
                 self._owner_sets.clear()
-            owners = self._owner_sets[numbers] = Owners(numbers)
+            owners = self._owner_sets[numbers, rank] = Owners(numbers, rank)
         return owners
 
     def _find(self, message_id: int) -> tuple[Chunk, int]:
@@ -87,7 +89,10 @@ class Index:
         if at < 0:
             return None
         code = chunk.states[at]
-        return Place(chunk.segments[code], chunk.remaining[code].numbers, chunk.sizes[at])
+        remaining = chunk.remaining[code]
+        return Place(
+            chunk.segments[code], remaining.numbers, chunk.sizes[at], remaining.owners.rank
+        )
 
     def locations(self, ids: Iterable[int]) -> list[int]:
         """For each message segment number << 32 | offset of its block. Raises NoSuchMessage."""
@@ -207,16 +212,25 @@ class Index:
 
     def by_owner(self) -> "dict[int, array[int]]":
         """Each owner's live messages, in the order of their ids."""
-        found: dict[int, array[int]] = {}
+        return {owner: in_order(by_rank) for owner, by_rank in self.by_rank().items()}
+
+    def by_rank(self) -> "dict[int, dict[int, array[int]]]":
+        """Each owner's live messages by their ranks, in the order of their ids."""
+        found: dict[int, dict[int, array[int]]] = {}
 
         def lists(remaining: Remaining) -> "list[array[int]]":
-            return [found.setdefault(owner, array("Q")) for owner in remaining.numbers]
+            rank = remaining.owners.rank
+            return [
+                found.setdefault(owner, {}).setdefault(rank, array("Q"))
+                for owner in remaining.numbers
+            ]
 
         for number in sorted(self.chunks):
             chunk = self.chunks[number]
             by_code = {code: lists(chunk.remaining[code]) for code in set(chunk.states) - {0}}
             dense = not chunk.dead and chunk.ordinals is None
-            if dense and len({chunk.remaining[code].numbers for code in by_code}) == 1:
+            kinds = {(chunk.remaining[n].numbers, chunk.remaining[n].owners.rank) for n in by_code}
+            if dense and len(kinds) == 1:
                 first = number << CHUNK_BITS
                 for ids in by_code[chunk.states[0]]:
                     ids.extend(range(first, first + len(chunk.states)))
@@ -225,3 +239,10 @@ class Index:
                 for ids in by_code[code]:
                     ids.append(message_id)
         return found
+
+
+def in_order(by_rank: "Mapping[int, array[int]]") -> "array[int]":
+    """Messages of all ranks in the order of their ids."""
+    if len(by_rank) == 1:
+        return next(iter(by_rank.values()))
+    return array("Q", sorted(chain.from_iterable(by_rank.values())))

@@ -181,9 +181,10 @@ def _describe(window: bytes, at: int, length: int, kind: int, number: int, blob_
         case Kind.MESSAGE | Kind.MOVED:
             message = stored_message(window, at)
             owners = ", ".join(map(str, message.owners))
-            attributes = f", attributes {message.attributes!r}" if message.attributes else ""
+            more = f", rank {message.rank}" if message.rank else ""
+            more += f", attributes {message.attributes!r}" if message.attributes else ""
             word = "message" if kind == Kind.MESSAGE else "moved message"
-            return f"{word} {number} for {owners}{attributes}: {_shown(message.blob, blob_bytes)}"
+            return f"{word} {number} for {owners}{more}: {_shown(message.blob, blob_bytes)}"
         case Kind.SETTLED:
             return f"settled by {number}: {_runs(list(numbers_from_bytes('Q', body)))}"
         case Kind.DELIVERED:

@@ -146,7 +146,7 @@ class Log:
         size += len(blob) + len(more)
         end = self._end + size
         if end > self._fence or attributes:
-            return self._append_slowly(owners, blob, more, attributes)
+            return self._append_slowly(self._owners(owners), blob, more, attributes)
         message_id = self._next_id
         self._next_id = message_id + 1
         self._end = end
@@ -162,6 +162,12 @@ class Log:
         except IndexError:
             self._append_size(size_class(size))
         return message_id
+
+    def append_ranked(
+        self, rank: int, owners: tuple[int, ...], blob: bytes, more: bytes, attributes: bytes
+    ) -> int:
+        """As `append_message`, with a rank (0 to 65535) that opening tells without reading it."""
+        return self._append_slowly(self._owners(owners, rank), blob, more, attributes)
 
     def append_messages(
         self, owners: tuple[int, ...], beginning: bytes, blobs: Sequence[bytes]
@@ -207,10 +213,10 @@ class Log:
         self._end = end
         return count
 
-    def _owners(self, numbers: tuple[int, ...]) -> Owners:
+    def _owners(self, numbers: tuple[int, ...], rank: int = 0) -> Owners:
         if not 1 <= len(numbers) <= MOST_OWNERS:
             raise ValueError(f"a message has 1 to {MOST_OWNERS} owners, not {len(numbers)}")
-        return self.index.owners(numbers)
+        return self.index.owners(numbers, rank)
 
     def _route(self, numbers: tuple[int, ...]) -> Route:
         owners = self._owners(numbers)
@@ -220,30 +226,28 @@ class Log:
         self._routes[numbers] = route
         return route
 
-    def _append_slowly(
-        self, owners: tuple[int, ...], blob: bytes, more: bytes, attributes: bytes
-    ) -> int:
+    def _append_slowly(self, owners: Owners, blob: bytes, more: bytes, attributes: bytes) -> int:
         if len(attributes) > MOST_ATTRIBUTES:
             raise ValueError(f"{len(attributes)} bytes of attributes are too many")
-        encoded, flags = with_attributes(self._owners(owners).encoded, attributes)
+        encoded, flags = with_attributes(owners.encoded, owners.flags, attributes)
         size = RECORD_SIZE + len(encoded) + len(blob) + len(more)
         if size > GREATEST_RECORD_SIZE:
             raise ValueError(f"a message of {size} bytes is too large to be stored")
         if self._end + size > self._fence:
             self._make_room(size)
-        if not attributes:
-            return self.append_message(owners, blob, more)
+        if not flags:
+            return self.append_message(owners.numbers, blob, more)
         message_id = self._next_id
         self._next_id = message_id + 1
         self._end += size
         self._parts += (_pack(size, _MESSAGE, flags, message_id) + encoded, blob, more)
-        self._append_state(self._route(owners)[0])
+        self._append_state(self.index.head.code(self._head, owners.full))
         self._append_size(size_class(size))
         return message_id
 
     def append_moved(self, message: StoredMessage, owners: Owners) -> None:
         """Append a live message again, with the owners that remain; it keeps its id."""
-        encoded, flags = with_attributes(owners.encoded, message.attributes)
+        encoded, flags = with_attributes(owners.encoded, owners.flags, message.attributes)
         size = RECORD_SIZE + len(encoded) + len(message.blob)
         if self._end + size > self._fence:
             self._make_room(size)

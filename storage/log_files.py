@@ -52,7 +52,9 @@ class LogFiles:
     @property
     def full(self) -> bool:
         """Must the next block stand in a new segment?"""
-        return self.newest.size >= self._settings.segment_bytes or not self.segments
+        newest = self.newest
+        ends = newest.size >= self._settings.segment_bytes or newest.version < VERSION
+        return ends or not self.segments
 
     @property
     def unwritten(self) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from .disk import Disk
 from .errors import DirectoryNotWritable, DiskFull, JournalError, JournalFailed
+from .index import in_order
 from .journal import PREFIX, Journal
 from .pages import PREFIX as PAGE_PREFIX
 from .records import SPARE_NAME, segment_name, segment_number
@@ -36,13 +37,15 @@ class Recovered:
     """What the journal held when it was opened.
 
     `messages` has for each owner the ids of its messages in the order they were stored, all below
-    the ids to come. `deliveries` and `notes` are what `note_deliveries` and `note` were told about
+    the ids to come, `ranked` the same by their ranks for owners that have some with a rank, 0 being
+    those without. `deliveries` and `notes` are what `note_deliveries` and `note` were told about
     them. `clean` is false after a crash: then any message may have been delivered without this
     being known.
     """
 
     definitions: dict[bytes, bytes]
     messages: "dict[int, array[int]]"
+    ranked: "dict[int, dict[int, array[int]]]"
     deliveries: Deliveries
     notes: Notes
     clean: bool
@@ -81,9 +84,11 @@ def _open(disk: Disk, settings: Settings, progress: Progress | None) -> tuple[Jo
     _remove(disk, lambda name: name in (TEMPORARY_NAME, SPARE_NAME))
     state = recovery.state
     journal = Journal(disk, settings, state)
+    by_rank = state.index.by_rank()
     recovered = Recovered(
         definitions=journal.definitions(),
-        messages=state.index.by_owner(),
+        messages={owner: in_order(ids) for owner, ids in by_rank.items()},
+        ranked={owner: ids for owner, ids in by_rank.items() if ids.keys() != {0}},
         deliveries={owner: dict(counts) for owner, counts in state.deliveries.items()},
         notes={owner: dict(notes) for owner, notes in state.notes.items()},
         clean=recovery.clean,

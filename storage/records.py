@@ -1,4 +1,4 @@
-"""The format on disk, version 2. All numbers are unsigned and little-endian.
+"""The format on disk, version 3. All numbers are unsigned and little-endian.
 
 A journal is the files `journal-<number>.log`, its *segments*, numbered without gaps. Each begins
 with a header and goes on with blocks, to the end of the file or to a block with the flag END. What
@@ -35,13 +35,15 @@ disk takes in half the time that a growing file needs.
     record
         length       u32  of the whole record, in bytes
         kind         u8
-        flags        u8   1 ATTRIBUTES
+        flags        u8   1 ATTRIBUTES, 2 RANKED
         number       u64  its meaning depends on the kind
 
     kind             number           after the 14 bytes
-    1 MESSAGE        message id       count u16, owners u32 each; with ATTRIBUTES: length u16 and
-                                      as many bytes, whose meaning is the writer's (expiry time,
-                                      priority, ...); then the blob
+    1 MESSAGE        message id       count u16, owners u32 each; with RANKED: rank u16, not 0,
+                                      whose meaning is the writer's (a priority), and which is
+                                      known after opening without the message being read; with
+                                      ATTRIBUTES: length u16 and as many bytes, whose meaning is
+                                      the writer's, too (expiry time, ...); then the blob
     2 MOVED          message id       like MESSAGE: takes the place of the earlier copy
     3 SETTLED        owner            message ids u64 each
     4 DELIVERED      owner            message ids u64 each, then as many counts u32 each
@@ -56,7 +58,8 @@ disk takes in half the time that a growing file needs.
                                       meaning is the writer's; they replace those noted before
 
 Message ids are given in the order of appending and never go backwards. A reader that meets a
-version, kind or flag it does not know refuses the file.
+version, kind or flag it does not know refuses the file. Version 2 is the same without RANKED: such
+files are read, but not appended to.
 """
 
 import re
@@ -71,7 +74,8 @@ from zlib import crc32
 
 from .disk import Buffer
 
-VERSION = 2
+VERSION = 3
+OLDEST_VERSION = 2
 JOURNAL_MAGIC = b"leveretJ"
 PAGE_MAGIC = b"leveretP"
 BLOCK_MAGIC = b"\x8bLvB"
@@ -105,6 +109,7 @@ SYNCED = 1
 OPEN = 2
 END = 4
 ATTRIBUTES = 1
+RANKED = 2
 
 
 class Kind(IntEnum):
@@ -245,16 +250,20 @@ def message_start(encoded_size: int) -> Struct:
     return Struct(f"<IHQ{encoded_size}s")
 
 
-def owner_list(owners: Iterable[int]) -> bytes:
+def owner_list(owners: Iterable[int], rank: int = 0) -> bytes:
+    """Owners, and their message's rank if it has one, as they stand in a record."""
     numbers = tuple(owners)
-    return Struct(f"<H{len(numbers)}I").pack(len(numbers), *numbers)
+    encoded = Struct(f"<H{len(numbers)}I").pack(len(numbers), *numbers)
+    return encoded + U16.pack(rank) if rank else encoded
 
 
-def with_attributes(encoded_owners: bytes, attributes: bytes) -> tuple[bytes, int]:
-    """What stands between a message record's head and its blob, and the record's flags."""
+def with_attributes(encoded_owners: bytes, flags: int, attributes: bytes) -> tuple[bytes, int]:
+    """What stands between a message record's head and its blob, and the record's flags; those that
+    the owners ask for are given.
+    """
     if not attributes:
-        return encoded_owners, 0
-    return encoded_owners + U16.pack(len(attributes)) + attributes, ATTRIBUTES
+        return encoded_owners, flags
+    return encoded_owners + U16.pack(len(attributes)) + attributes, flags | ATTRIBUTES
 
 
 def walk(block: Buffer, at: int, end: int) -> Iterator[tuple[int, int, int, int, int]]:
@@ -273,10 +282,11 @@ class StoredMessage(NamedTuple):
     owners: tuple[int, ...]
     attributes: bytes
     blob: bytes
+    rank: int = 0
 
 
 _new_message = cast(
-    Callable[[type[StoredMessage], tuple[int, tuple[int, ...], bytes, bytes]], StoredMessage],
+    Callable[[type[StoredMessage], tuple[int, tuple[int, ...], bytes, bytes, int]], StoredMessage],
     tuple.__new__,  # pyright: ignore[reportUnknownMemberType] - typeshed has no type for it
 )
 
@@ -287,16 +297,19 @@ def stored_message(block: bytes, at: int) -> StoredMessage:
     if count == 1 and not flags:
         # Nearly all messages, and half the time that the class's own constructor takes.
         blob = block[at + LEAST_MESSAGE_SIZE : at + length]
-        return _new_message(StoredMessage, (message_id, (owner,), b"", blob))
+        return _new_message(StoredMessage, (message_id, (owner,), b"", blob, 0))
     owners_at = at + RECORD_SIZE + U16.size
     blob_at = owners_at + count * U32.size
     owners: tuple[int, ...] = Struct(f"<{count}I").unpack_from(block, owners_at)
-    attributes = b""
+    attributes, rank = b"", 0
+    if flags & RANKED:
+        (rank,) = U16.unpack_from(block, blob_at)
+        blob_at += U16.size
     if flags & ATTRIBUTES:
         attributes_at = blob_at + U16.size
         blob_at = attributes_at + U16.unpack_from(block, blob_at)[0]
         attributes = block[attributes_at:blob_at]
-    return StoredMessage(message_id, owners, attributes, block[blob_at : at + length])
+    return StoredMessage(message_id, owners, attributes, block[blob_at : at + length], rank)
 
 
 def numbers_to_bytes(numbers: "array[int]") -> bytes:

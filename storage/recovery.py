@@ -202,6 +202,7 @@ class _Scan:
             segment.size = SEGMENT_HEADER_SIZE
             if header.next_id > replay.state.next_id:
                 replay.skip_to(header.next_id)
+        segment.version = header.version
         replay.begin_segment(segment)
         self._last_batch = 0
         try:

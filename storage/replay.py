@@ -6,6 +6,7 @@ from collections.abc import Callable
 from .chunk import CHUNK_BITS
 from .records import (
     BLOCK_HEADER_SIZE,
+    RANKED,
     RECORD,
     RECORD_SIZE,
     U16,
@@ -20,8 +21,9 @@ from .segments import SMALL_SIZE_CLASSES, Segment, size_class
 from .state import State
 
 _MESSAGE = int(Kind.MESSAGE)
-# A record's owners if there is one: the count and the number.
+# Where a record's owners end if there is one (the count and the number), and its rank behind them.
 _ONE_OWNER = RECORD_SIZE + U16.size + U32.size
+_ONE_RANKED = _ONE_OWNER + U16.size
 _unpack = RECORD.unpack_from
 
 
@@ -100,10 +102,11 @@ class Replay:
         last = chunk.number + 1 << CHUNK_BITS
         length: int
         while at < end and next_id < last:
-            length, kind, _, number = _unpack(window, at)
+            length, kind, flags, number = _unpack(window, at)
             if kind != _MESSAGE or number != next_id:
                 break
-            code = codes.get(window[at + RECORD_SIZE : at + _ONE_OWNER], -1)
+            owners_end = at + (_ONE_RANKED if flags & RANKED else _ONE_OWNER)
+            code = codes.get(window[at + RECORD_SIZE : owners_end], -1)
             if code < 0:
                 code = self._code(window, at)
             append_code(code)
@@ -122,7 +125,8 @@ class Replay:
 
     def _code(self, window: bytes, at: int) -> int:
         chunk = self.state.index.head
-        owners = self.state.index.owners(stored_message(window, at).owners)
+        message = stored_message(window, at)
+        owners = self.state.index.owners(message.owners, message.rank)
         code = chunk.code(self._segment, owners.full)
         if chunk.segments is not self._codes_of:
             self._codes.clear()
@@ -141,7 +145,8 @@ class Replay:
     def _moved(self, window: bytes, at: int, length: int, message_id: int) -> None:
         if message_id >= self.state.next_id:
             raise BadRecord(self._offset, f"message {message_id} was moved before it was stored")
-        owners = self.state.index.owners(stored_message(window, at).owners)
+        message = stored_message(window, at)
+        owners = self.state.index.owners(message.owners, message.rank)
         self.state.index.move(message_id, self._segment, owners, self._offset, length)
         self._segment.messages += 1
         self._segment.message_bytes += length

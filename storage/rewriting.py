@@ -152,7 +152,7 @@ class Rewriter:
             moved += len(portion)
             stored = log.read_many([message_id for message_id, _ in portion])
             for message, (_, place) in zip(stored, portion, strict=True):
-                log.append_moved(message, log.index.owners(place.owners))
+                log.append_moved(message, log.index.owners(place.owners, place.rank))
         else:
             return moved
         if log.move_definitions(segment, max(end - log.position, 1)) and not segment.empty:

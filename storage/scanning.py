@@ -9,6 +9,7 @@ from .records import (
     BLOCK_HEADER_SIZE,
     BLOCK_MAGIC,
     END,
+    OLDEST_VERSION,
     SEGMENT_HEADER_SIZE,
     SYNCED,
     VERSION,
@@ -37,9 +38,10 @@ def read_header(file: File, name: str, magic: bytes, number: int) -> SegmentHead
     header = SegmentHeader.decode(file.pread(SEGMENT_HEADER_SIZE, 0))
     if header is None:
         raise BadBlock(0, "the segment header is not whole")
-    if header.version != VERSION:
+    if not OLDEST_VERSION <= header.version <= VERSION:
         raise UnknownVersion(
-            f"{name} has format version {header.version}, this leveret knows version {VERSION}"
+            f"{name} has format version {header.version}, this leveret knows versions"
+            f" {OLDEST_VERSION} to {VERSION}"
         )
     if header.magic != magic or header.number != number:
         raise BadBlock(0, "the segment header belongs to another file")

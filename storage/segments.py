@@ -6,7 +6,7 @@ sizes is off by a few percent at most. That is exact enough to compare live byte
 
 from bisect import bisect_left
 
-from .records import checksum_seed, end_mark
+from .records import VERSION, checksum_seed, end_mark
 
 
 def _bounds() -> list[int]:
@@ -46,7 +46,7 @@ class Segment:
     """One file of the log: how long it is and how much of it still matters.
 
     `base` is the log position of its first byte, `size` its length up to the last sealed block,
-    `room` the length that its file had before, if it was another segment's.
+    `room` the length that its file had before, if it was another segment's, `version` its format's.
     `messages` counts message records in sealed blocks, `message_bytes` their bytes; `dead` and
     `dead_bytes` (an estimate) those that nobody needs any more. `definitions` counts the
     definitions whose latest record stands here, `definition_bytes` their bytes. `chunks` are the
@@ -65,6 +65,7 @@ class Segment:
         "number",
         "room",
         "size",
+        "version",
     )
 
     def __init__(self, number: int, base: int) -> None:
@@ -72,6 +73,7 @@ class Segment:
         self.base = base
         self.size = 0
         self.room = 0
+        self.version = VERSION
         self.messages = 0
         self.message_bytes = 0
         self.dead = 0

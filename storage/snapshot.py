@@ -27,7 +27,9 @@ SNAPSHOT_NAME = "journal.snapshot"
 TEMPORARY_NAME = "journal.snapshot.new"
 
 _MAGIC = b"leveretS"
-_VERSION = 1
+_VERSION = 2
+_OLDEST_VERSION = 1
+"""In which there are no ranks."""
 _HEADER = Struct("<8sHI")
 _LENGTH = Struct("<I")
 
@@ -99,7 +101,7 @@ def _tables(state: State, next_id: int, chunks: list[Chunk]) -> _Tables:
                 chunk.dead,
                 chunk.ordinals is not None,
                 [segment.number for segment in chunk.segments[1:]],
-                [[remaining.owners.numbers, remaining.mask] for remaining in chunk.remaining[1:]],
+                [[r.owners.numbers, r.mask, r.owners.rank] for r in chunk.remaining[1:]],
             ]
             for chunk in chunks
         ],
@@ -119,7 +121,8 @@ def load_snapshot(disk: Disk) -> Loaded | None:
         return None
     magic, version, crc = _HEADER.unpack_from(data)
     body = memoryview(data)[_HEADER.size :]
-    if magic != _MAGIC or version != _VERSION or crc32(body) != crc:
+    known = _OLDEST_VERSION <= version <= _VERSION
+    if magic != _MAGIC or not known or crc32(body) != crc:
         return None
     (length,) = _LENGTH.unpack_from(body)
     tables: _Tables = json.loads(bytes(body[_LENGTH.size : _LENGTH.size + length]))
@@ -169,11 +172,11 @@ def _chunks(tables: _Tables, arrays: memoryview, state: State) -> Iterator[Chunk
             chunk.ordinals = numbers_from_bytes("H", take(2 * entries))
         chunk.restore(
             [state.segments.get(segment, gone) for segment in segments],
-            [_remaining(state.index, numbers, mask) for numbers, mask in owners],
+            [_remaining(state.index, *each) for each in owners],
         )
         yield chunk
 
 
-def _remaining(index: Index, numbers: list[int], mask: int) -> Remaining:
-    owners = index.owners(tuple(numbers))
+def _remaining(index: Index, numbers: list[int], mask: int, rank: int = 0) -> Remaining:
+    owners = index.owners(tuple(numbers), rank)
     return owners.full if owners.full.mask == mask else Remaining(owners, mask)

@@ -23,6 +23,7 @@ class Filled:
         self.next_id = first
         self.expected: dict[int, set[int]] = {}
         self.where: dict[int, tuple[Segment, int]] = {}
+        self.ranks: dict[int, int] = {}
         for _ in range(count):
             self.append()
 
@@ -32,7 +33,8 @@ class Filled:
             chunk = self.index.advance(self.next_id)
         numbers = tuple(self.choice.sample(range(12), self.choice.choice([1, 1, 1, 2, 10])))
         segment = self.segments[self.choice.randrange(3)]
-        chunk.states.append(chunk.code(segment, self.index.owners(numbers).full))
+        rank = self.ranks[self.next_id] = self.choice.choice([0, 0, 0, 1, 9])
+        chunk.states.append(chunk.code(segment, self.index.owners(numbers, rank).full))
         chunk.offsets.append(self.next_id * 7)
         chunk.sizes.append(size_class(100))
         segment.messages += 1
@@ -68,12 +70,14 @@ class Filled:
         place = self.index.place(message_id)
         assert place is not None
         segment = self.segments[3]
-        self.index.move(message_id, segment, self.index.owners(place.owners), message_id, 100)
+        owners = self.index.owners(place.owners, place.rank)
+        self.index.move(message_id, segment, owners, message_id, 100)
         segment.messages += 1
         self.where[message_id] = segment, message_id
 
     def check(self) -> None:
         by_owner: dict[int, list[int]] = {}
+        by_rank: dict[int, dict[int, list[int]]] = {}
         for message_id in sorted(self.expected):
             place = self.index.place(message_id)
             assert place is not None
@@ -81,9 +85,15 @@ class Filled:
             segment, offset = self.where[message_id]
             assert place.segment is segment
             assert self.index.locations([message_id]) == [segment.number << 32 | offset]
+            assert place.rank == self.ranks[message_id]
             for owner in place.owners:
                 by_owner.setdefault(owner, []).append(message_id)
+                by_rank.setdefault(owner, {}).setdefault(place.rank, []).append(message_id)
         assert {owner: list(ids) for owner, ids in self.index.by_owner().items()} == by_owner
+        assert by_rank == {
+            owner: {rank: list(ids) for rank, ids in ranks.items()}
+            for owner, ranks in self.index.by_rank().items()
+        }
         for segment in self.segments:
             live = [n for n in self.expected if self.where[n][0] is segment]
             assert segment.messages - segment.dead == len(live)

@@ -24,6 +24,7 @@ def filled(*, stop: bool = True) -> MemoryDisk:
         journal.append_message((1, 2), bytes([n]) * 300, attributes=b"a")
         sync(journal)
     journal.append_message((1,), b"short")
+    journal.append_ranked(10, (2,), b"ranked", b"", b"")
     journal.define(b"key", b"value" * 20)
     journal.define(b"gone", b"")
     journal.undefine(b"gone")
@@ -63,7 +64,7 @@ def test_a_whole_journal_verifies() -> None:
     text, problems = lines(disk)
     assert problems == 0
     assert "journal-0000000001.log: " in text
-    assert "can be opened after a clean stop: 13 messages of 2 owners, 1 definitions" in text
+    assert "can be opened after a clean stop: 14 messages of 2 owners, 1 definitions" in text
     assert disk.files() == before
 
 
@@ -104,12 +105,13 @@ def test_a_damaged_header_is_shown() -> None:
 def test_a_dump_shows_every_kind_of_record() -> None:
     text = "\n".join(dump(filled(), blob_bytes=5))
     for expected in (
-        "journal-0000000001.log:0 version 2, salt 00005eed, segment 1, oldest 1, base 0, next id 1",
+        "journal-0000000001.log:0 version 3, salt 00005eed, segment 1, oldest 1, base 0, next id 1",
         "  started",
         "SYNCED",
         "OPEN",
         "  message 1 for 1, 2, attributes b'a': 300 bytes b'\\x00\\x00\\x00\\x00\\x00'...",
         "  message 13 for 1: 5 bytes b'short'\n",
+        "  message 14 for 2, rank 10: 6 bytes b'ranke'...",
         "  defined b'key' as 100 bytes b'value'...",
         "  undefined b'gone'",
         "  delivered to 1 (times): 3 (2)",
@@ -140,9 +142,9 @@ def test_a_dump_shows_moved_messages_and_trimmed_segments() -> None:
 
 def test_stats_are_those_of_the_open_journal() -> None:
     figures = stats(filled())
-    assert figures["messages"] == 13
+    assert figures["messages"] == 14
     assert figures["owners"] == 2
-    assert figures["longest owner"] == 12
+    assert figures["longest owner"] == 13
     assert figures["definitions"] == 1
     assert figures["stopped cleanly"] is True
     assert figures["unfinished write"] is False

@@ -27,7 +27,13 @@ from leveret.storage.batch import Batch
 from leveret.storage.errors import DiskFull, NoSuchMessage
 from leveret.storage.journal import Journal
 from leveret.storage.opening import Recovered, open_journal
-from leveret.storage.records import JOURNAL_MAGIC, VERSION, SegmentHeader, segment_name
+from leveret.storage.records import (
+    JOURNAL_MAGIC,
+    OLDEST_VERSION,
+    VERSION,
+    SegmentHeader,
+    segment_name,
+)
 from leveret.storage.settings import Settings
 from memory_disk import MemoryDisk
 
@@ -48,8 +54,12 @@ class JournalMachine(RuleBasedStateMachine):
     journal: Journal
     disk: MemoryDisk
 
-    @initialize(first_id=st.sampled_from([1, 16_380, 16_384, 32_767]), snapshots=st.booleans())
-    def begin(self, first_id: int, snapshots: bool) -> None:
+    @initialize(
+        first_id=st.sampled_from([1, 16_380, 16_384, 32_767]),
+        snapshots=st.booleans(),
+        version=st.integers(OLDEST_VERSION, VERSION),
+    )
+    def begin(self, first_id: int, snapshots: bool, version: int) -> None:
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(log, "BLOCK_BYTES", 256)
         self.settings = Settings(
@@ -58,7 +68,7 @@ class JournalMachine(RuleBasedStateMachine):
             rewrite_bytes=SMALL.rewrite_bytes,
             snapshots=snapshots,
         )
-        header = SegmentHeader(JOURNAL_MAGIC, VERSION, 0x5EED, 1, 1, 0, first_id)
+        header = SegmentHeader(JOURNAL_MAGIC, version, 0x5EED, 1, 1, 0, first_id)
         self.disk = MemoryDisk({segment_name("journal", 1): header.encode()})
         self.journal, _ = open_journal(self.disk, self.settings)
         self.now = Model()
@@ -96,17 +106,27 @@ class JournalMachine(RuleBasedStateMachine):
         size=st.sampled_from([0, 1, 40, 200, 300, 3000]),
         more=st.sampled_from([b"", b"tail"]),
         attributes=st.sampled_from([b"", b"", b"\1\2\3"]),
+        rank=st.sampled_from([0, 0, 1, 9, 65_535]),
         count=st.integers(1, 8),
     )
     def append(
-        self, owners: set[int], size: int, more: bytes, attributes: bytes, count: int
+        self,
+        owners: set[int],
+        size: int,
+        more: bytes,
+        attributes: bytes,
+        rank: int = 0,
+        count: int = 1,
     ) -> None:
         for n in range(count):
             blob = bytes([n]) * size
-            message_id = self.journal.append_message(tuple(owners), blob, more, attributes)
+            if rank:
+                message_id = self.journal.append_ranked(rank, tuple(owners), blob, more, attributes)
+            else:
+                message_id = self.journal.append_message(tuple(owners), blob, more, attributes)
             assert message_id > self.highest_id
             self.highest_id = message_id
-            self.log("message", message_id, tuple(owners), blob + more, attributes)
+            self.log("message", message_id, tuple(owners), blob + more, attributes, rank)
 
     @rule(owner=st.sampled_from(OWNERS), size=st.sampled_from([10, 400]), count=st.integers(1, 5))
     def page(self, owner: int, size: int, count: int) -> None:
@@ -145,7 +165,7 @@ class JournalMachine(RuleBasedStateMachine):
     def pass_through(self, count: int, left: int) -> None:
         """Messages that all but a few owners are soon done with: there will be much to reclaim."""
         for n in range(count):
-            self.append({2, 3}, 300, b"", b"", 1)
+            self.append({2, 3}, 300, b"", b"")
             ids = [self.highest_id]
             for owner in (2, 3)[: 2 if n >= left else n]:
                 self.journal.settle_many(owner, ids)
@@ -179,7 +199,7 @@ class JournalMachine(RuleBasedStateMachine):
         self.journal.begin_group()
         self.log("begin")
         for owner in owners:
-            self.append({owner}, size, b"", b"", 1)
+            self.append({owner}, size, b"", b"", size % 3)
             self.settle(owner, size, 2)
         self.flush()
         self.journal.end_group()
@@ -366,7 +386,8 @@ class JournalMachine(RuleBasedStateMachine):
 def append_some(machine: JournalMachine, choice: random.Random) -> None:
     owners = set(choice.sample(OWNERS, choice.choice([1, 1, 2, 4])))
     size = choice.choice([0, 40, 200, 300, 700, 3000])
-    machine.append(owners, size, choice.choice([b"", b"tail"]), b"", choice.randrange(1, 8))
+    more, rank = choice.choice([b"", b"tail"]), choice.choice([0, 0, 1, 9])
+    machine.append(owners, size, more, b"", rank, choice.randrange(1, 8))
 
 
 def commit_some(machine: JournalMachine, choice: random.Random) -> None:
@@ -399,6 +420,7 @@ WEIGHTED: list[tuple[int, Callable[[JournalMachine, random.Random], None]]] = [
     (9, lambda m, c: m.settle(c.choice(OWNERS), c.randrange(2**32), c.choice([1, 2, 3]))),
     (1, lambda m, c: m.drop(c.choice(OWNERS), c.choice([False, True]))),
     (2, lambda m, c: m.deliver(c.choice(OWNERS), c.randrange(1, 9))),
+    (2, lambda m, c: m.note(c.choice(OWNERS), c.choice([b"", b"noted", bytes(300)]))),
     (2, lambda m, c: m.define(c.choice([b"a", b"b", b"c"]), c.choice([0, 30, 500]))),
     (1, lambda m, c: m.undefine(c.choice([b"a", b"b", b"c"]))),
     (3, commit_some),
@@ -419,7 +441,8 @@ def test_long_random_histories(block: int) -> None:
     for seed in range(block * RUNS, (block + 1) * RUNS):
         choice = random.Random(seed)
         machine = JournalMachine()
-        machine.begin(choice.choice([1, 16_300, 32_767]), choice.choice([False, True]))
+        version = choice.randint(OLDEST_VERSION, VERSION)
+        machine.begin(choice.choice([1, 16_300, 32_767]), choice.choice([False, True]), version)
         try:
             for _ in range(80):
                 choice.choices(steps, weights)[0](machine, choice)

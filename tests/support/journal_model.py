@@ -15,7 +15,7 @@ class Model:
     """What the records of a log mean, as dictionaries."""
 
     def __init__(self) -> None:
-        self.messages: dict[int, dict[int, tuple[bytes, bytes]]] = {}
+        self.messages: dict[int, dict[int, tuple[bytes, bytes, int]]] = {}
         self.definitions: dict[bytes, bytes] = {}
         self.deliveries: dict[int, dict[int, int]] = {}
         self.notes: dict[int, dict[int, bytes]] = {}
@@ -31,9 +31,9 @@ class Model:
     def apply(self, step: Step) -> None:
         """Do what one record says: its kind, then what stands in it."""
         match step:
-            case ("message", message_id, owners, blob, attributes):
+            case ("message", message_id, owners, blob, attributes, rank):
                 for owner in owners:
-                    self.messages.setdefault(owner, {})[message_id] = blob, attributes
+                    self.messages.setdefault(owner, {})[message_id] = blob, attributes, rank
             case ("settled", owner, ids):
                 for message_id in ids:
                     self.messages.get(owner, {}).pop(message_id, None)
@@ -66,11 +66,16 @@ class Model:
 
 def observed(journal: Journal, recovered: Recovered) -> Frozen:
     """What a journal that was opened has, in the same form."""
-    messages: dict[int, list[tuple[int, tuple[bytes, bytes]]]] = {}
+    messages: dict[int, list[tuple[int, tuple[bytes, bytes, int]]]] = {}
     for owner, ids in recovered.messages.items():
         assert list(ids) == sorted(set(ids))
         messages[owner] = [
-            (message.message_id, (message.blob, message.attributes))
+            (message.message_id, (message.blob, message.attributes, message.rank))
             for message in journal.read_many(ids)
         ]
+        by_rank: dict[int, list[int]] = {}
+        for message_id, (_, _, rank) in messages[owner]:
+            by_rank.setdefault(rank, []).append(message_id)
+        told = recovered.ranked.get(owner, {0: ids})
+        assert {rank: list(some) for rank, some in told.items()} == by_rank
     return messages, recovered.definitions, recovered.deliveries, recovered.notes
