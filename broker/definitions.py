@@ -16,6 +16,7 @@ from .configuration import DEFAULT_USERS, DEFAULT_VHOSTS
 from .deduplication_exchange import DeduplicationExchange
 from .delayed_exchange import DelayedExchange
 from .exchange import Exchange
+from .kept import kept_messages
 from .policy import JsonValue, Policy
 from .queue import Queue
 from .stream_log import Segment
@@ -37,6 +38,7 @@ _CONFIGURED_USER = "configured_user"
 _OF_THE_BROKER = (_USER, _CONFIGURED_USER, _GLOBAL_PARAMETER)
 """What belongs to no vhost."""
 _DELETED = {"deleted": True}
+_RANKED_FROM = "ranked_from"
 
 _Defined: TypeAlias = list[tuple[list[Any], dict[str, Any]]]
 """Keys and values, parsed."""
@@ -115,8 +117,10 @@ class Definitions:
         if exchange.durable:
             self._undefine([_EXCHANGE, exchange.vhost_name, exchange.name])
 
-    def add_queue(self, queue: Queue) -> None:
-        """A queue was declared, or what is written of it has changed."""
+    def add_queue(self, queue: Queue, ranked_from: int = 0) -> None:
+        """A queue was declared, or what is written of it has changed. If its messages have
+        priorities, those from that id on have ranks that tell them.
+        """
         if queue.durable:
             value: dict[str, Any] = {
                 "number": queue.number,
@@ -125,6 +129,8 @@ class Definitions:
             }
             if isinstance(queue, StreamQueue):
                 value["begins_at"] = queue.begins_at
+            if queue.ranks_messages:
+                value[_RANKED_FROM] = ranked_from
             self._define([_QUEUE, queue.vhost_name, queue.name], value)
 
     def remove_queue(self, queue: Queue) -> None:
@@ -228,7 +234,7 @@ def restore(
                 value.get("number", 0),
             )
             if isinstance(exchange, DelayedExchange) and exchange.delayed is not None:
-                _restore_messages(exchange.delayed, recovered)
+                _restore_messages(exchange.delayed, recovered, 0)
             elif isinstance(exchange, DeduplicationExchange) and exchange.number:
                 exchange.restore(recovered.messages.get(exchange.number, ()))
         elif kind == _QUEUE:
@@ -237,7 +243,7 @@ def restore(
             )
             if isinstance(queue, StreamQueue):
                 _restore_stream(queue, value["begins_at"], segments)
-            _restore_messages(queue, recovered)
+            _restore_messages(queue, recovered, _ranked_from(queue, value, definitions))
     definitions.forget_others(recovered)
     bindings = [each for each in defined if each[0][0] == _BINDING]
     for (_, vhost, *rest), _ in sorted(bindings, key=lambda each: each[1].get("after", 0)):
@@ -336,15 +342,21 @@ def _numbers(definitions: Mapping[bytes, bytes]) -> list[int]:
     return [value["number"] for _, value in _parsed(definitions) if "number" in value]
 
 
-def _restore_messages(queue: Queue, recovered: "Recovered") -> None:
-    ids = recovered.messages.get(queue.number)
-    if ids:
-        delivered = {
-            *recovered.deliveries.get(queue.number, ()),
-            *recovered.notes.get(queue.number, ()),
-        }
-        # After a crash any of them may have been delivered; those that come later were not.
-        queue.restore(ids, delivered if recovered.clean else range(ids[-1] + 1))
+def _ranked_from(queue: Queue, value: dict[str, Any], definitions: Definitions) -> int:
+    """From which message on ranks tell the priorities of a queue's messages: from now on if its
+    definition does not say it, which is set right.
+    """
+    is_known = _RANKED_FROM in value
+    next_id = definitions.journal.next_id if definitions.journal is not None else 0
+    if is_known != queue.ranks_messages:
+        definitions.add_queue(queue, next_id)
+    return value[_RANKED_FROM] if is_known else next_id
+
+
+def _restore_messages(queue: Queue, recovered: "Recovered", ranked_from: int) -> None:
+    kept = kept_messages(recovered, queue.number, ranked_from)
+    if kept is not None:
+        queue.restore(kept)
 
 
 def _parsed(definitions: Mapping[bytes, bytes]) -> Iterator[tuple[list[Any], dict[str, Any]]]:

@@ -12,12 +12,13 @@ first of all. Past the budget, and after a restart, sixteen bytes of a message a
 """
 
 from array import array
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from heapq import heappop, heappush
 
 from .clearing import Clearing
 from .due_heap import ENTRY_BYTES, NO_DUE_MS, DueHeap
 from .intake import Intake
+from .kept import Kept
 from .line import LOADED_BYTES, PAGED_MESSAGES, Store
 from .message import Message
 from .queue import BATCH_MESSAGES, Queue
@@ -103,8 +104,8 @@ class DelayLine(Queue):
         assert message.notes is not None
         return message.notes.published_ms + self._delay_ms(message)
 
-    def restore(self, ids: "array[int]", delivered: Container[int]) -> None:
-        for message in self.all_of(ids):
+    def restore(self, kept: Kept) -> None:
+        for message in self.all_of(kept.ids):
             self._on_disk.push(self._due_ms(message), message.stored)
         self.look()
 

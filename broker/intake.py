@@ -8,6 +8,7 @@ import msgspec
 from .message import Message
 from .notes import QUEUE_TTLS_MAX, Notes
 from .queue import Queue
+from .ranks import Priorities, rank_of
 from .timers import Timers
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Intake:
     ):
         self._journal = journal
         self._last_ttls: tuple[tuple[int, int], ...] = ()
+        self._priorities = Priorities()
         self.timers = timers
         self.next_message_id = next_message_id
         self.later = later
@@ -78,9 +80,12 @@ class Intake:
         if owners and self._journal is not None:
             notes = message.notes
             attributes = b"" if notes is None else notes.encoded()
-            message.stored = self._journal.append_message(
-                owners, message.address, message.content, attributes
-            )
+            stored = owners, message.address, message.content, attributes
+            if message.has_priority and any(queue.ranks_messages for queue in queues):
+                rank = rank_of(self._priorities[message.raw_properties])
+                message.stored = self._journal.append_ranked(rank, *stored)
+            else:
+                message.stored = self._journal.append_message(*stored)
         for queue in queues:
             queue.seen(len(message.content))
             queue.enqueue(message)

@@ -152,7 +152,7 @@ class Line:
 
     # --- on disk ------------------------------------------------------------------------------
 
-    def restore(self, ids: "array[int]", delivered: Container[int]) -> None:
+    def take_over(self, ids: "array[int]", delivered: Container[int] = ()) -> None:
         """Take over messages from before a restart; the first one is looked at.
 
         Those up to the last one in `delivered` will be flagged redelivered.

@@ -9,7 +9,7 @@ import msgspec
 
 from ..amqp import frames
 from ..amqp.basic import CONTENT_FRAME_HEAD, split_address
-from ..amqp.content import CONTENT_HEAD, Properties, content_header
+from ..amqp.content import CONTENT_HEAD, PRIORITY, Properties, content_header
 from ..amqp.frames import BODY, HEAD, HEADER, frame
 from .notes import Notes, read_notes
 from .returns import NEVER, Returns
@@ -21,6 +21,8 @@ _ON_DISK = -1
 """In place of a channel number, for a message whose content is on disk only."""
 
 _PROPERTIES_AT = HEAD.size + CONTENT_HEAD.size
+_PRIORITY_FLAG = PRIORITY >> 8
+"""In the first of the two bytes of property flags."""
 
 _BARE = frame(HEADER, 0, content_header(0, b"\0\0"))
 """The content of no message: a header without properties."""
@@ -82,6 +84,11 @@ class Message(msgspec.Struct, gc=False, eq=False):
     def raw_properties(self) -> bytes:
         """Property flags and list."""
         return self.content[_PROPERTIES_AT : _header_end(self.content) - 1]
+
+    @property
+    def has_priority(self) -> bool:
+        """Whether its properties tell a priority."""
+        return self.content[_PROPERTIES_AT] & _PRIORITY_FLAG != 0
 
     def replace_properties(self, raw: bytes) -> None:
         """Give it other properties (flags and list) in place of its own."""

@@ -7,28 +7,15 @@ the highest priority that there is (https://www.rabbitmq.com/docs/priority).
 """
 
 from array import array
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ..amqp.content import PRIORITY, Properties
 from .clearing import cleared
+from .kept import Kept
 from .line import Line
 from .message import OVERHEAD_BYTES, Message
 from .queue import Queue
-
-_REMEMBERED_MAX = 4096
-
-
-class Priorities(dict[bytes, int | None]):
-    """The priorities that property bytes give a message, None for none; a bounded number of them is
-    remembered.
-    """
-
-    def __missing__(self, raw: bytes) -> int | None:
-        if len(self) >= _REMEMBERED_MAX:
-            self.clear()
-        self[raw] = priority = Properties(raw).octet(PRIORITY)
-        return priority
+from .ranks import Priorities, by_level
 
 
 class Level(Line):
@@ -58,6 +45,8 @@ class PriorityQueue(Queue):
 
     __slots__ = ("_levels", "_priorities", "max_priority")
 
+    ranks_messages = True
+
     def __init__(self, *as_queue: Any, **options: Any):
         super().__init__(*as_queue, **options)
         self.max_priority = self.arguments["x-max-priority"].integer
@@ -66,7 +55,10 @@ class PriorityQueue(Queue):
         self._priorities = Priorities()
 
     def _level(self, message: Message) -> Level:
-        priority = min(self._priorities[message.raw_properties] or 0, self.max_priority)
+        return self._level_of(self._priorities[message.raw_properties])
+
+    def _level_of(self, priority: int | None) -> Level:
+        priority = min(priority or 0, self.max_priority)
         level = self._levels.get(priority)
         if level is None:
             self._levels[priority] = level = Level(self)
@@ -113,8 +105,10 @@ class PriorityQueue(Queue):
     def lines(self) -> Iterable[Line]:
         return self._levels.values()
 
-    def restore(self, ids: "array[int]", delivered: Container[int]) -> None:
-        restore_by_level(self, ids, delivered, self._level)
+    def line_up(self, ids: "array[int]", kept: Kept) -> None:
+        lines = by_level(ids, kept, self._level_of, self.all_of, self._priorities)
+        for level, its_ids in lines.items():
+            level.take_over(its_ids, kept.delivered)
 
     def page_out(self) -> None:
         for level in self._levels.values():
@@ -136,29 +130,3 @@ class PriorityQueue(Queue):
     def end(self) -> None:
         super().end()
         self._levels.clear()
-
-
-def restore_by_level(
-    queue: Queue,
-    ids: "array[int]",
-    delivered: Container[int],
-    level_of: Callable[[Message], Level],
-) -> None:
-    """Let a queue take over messages from before a restart: each is read, for only it knows its
-    priority.
-    """
-    if queue.features is not None:
-        queue.features.know_again(ids)
-    if queue.retries is not None:
-        ids = queue.retries.restore(ids)
-    lines: dict[Level, array[int]] = {}
-    for message in queue.all_of(ids):
-        lines.setdefault(level_of(message), array("Q")).append(message.stored)
-        queue.notice(message)
-        if queue.features is not None:
-            queue.features.gained(message)
-    for level, its_ids in lines.items():
-        level.restore(its_ids, delivered)
-    if queue.features is not None:
-        queue.features.settled_down()
-    queue.look()

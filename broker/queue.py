@@ -6,7 +6,7 @@ long.
 """
 
 from array import array
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from ..amqp.errors import PreconditionFailed
@@ -17,6 +17,7 @@ from .consumers import Consumers
 from .death import Reason
 from .expiry import NEVER, Expiry
 from .features import Features
+from .kept import Kept
 from .line import Line, Store, owns
 from .message import Message
 from .queue_settings import NO_SETTINGS, QueueSettings
@@ -104,6 +105,9 @@ class Queue(Line):
 
     keeps_all = False
     """Whether also transient messages are kept on disk."""
+
+    ranks_messages = False
+    """Whether the journal must know the priorities of its messages, see `ranks`."""
 
     global_qos = True
     """Whether it can be consumed from on a channel that has a prefetch limit of its own."""
@@ -248,18 +252,22 @@ class Queue(Line):
             self.look()
         return None
 
-    def restore(self, ids: "array[int]", delivered: Container[int]) -> None:
+    def restore(self, kept: Kept) -> None:
         """Take over messages from before a restart; the first one may have to expire."""
+        ids = kept.ids
         if self.features is not None:
             self.features.know_again(ids)
         if self.retries is not None:
             ids = self.retries.restore(ids)
-        if self.features is not None:
-            self.features.count_bytes(self.all_of(ids), 1)
-        super().restore(ids, delivered)
+        self.count_bytes(self.all_of(ids), 1)
+        self.line_up(ids, kept)
         if self.features is not None:
             self.features.settled_down()
         self.look()
+
+    def line_up(self, ids: "array[int]", kept: Kept) -> None:
+        """Have those of them that are ready stand in order."""
+        self.take_over(ids, kept.delivered)
 
     def load_more(self) -> bool:
         """Read on in the backlog; False if there is none or what comes next may have expired."""

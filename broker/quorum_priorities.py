@@ -15,14 +15,16 @@ quickly as one without priorities.
 """
 
 from array import array
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .clearing import cleared
+from .kept import Kept
 from .line import LOADED_MESSAGES, Line
 from .message import Message
-from .priorities import Level, Priorities, restore_by_level
+from .priorities import Level
 from .quorum_queue import QuorumQueue
+from .ranks import Priorities, by_level
 
 _HIGH_FROM = 5
 _NORMAL, _HIGH = 0, 1
@@ -53,6 +55,8 @@ class PrioritizedQuorumQueue(QuorumQueue):
 
     __slots__ = ("_levels", "_priorities", "_turn")
 
+    ranks_messages = True
+
     def __init__(self, *as_queue: Any, **options: Any):
         super().__init__(*as_queue, **options)
         self._levels: dict[int, _Level] = {}
@@ -72,7 +76,9 @@ class PrioritizedQuorumQueue(QuorumQueue):
         return _NORMAL if self._is_fair else _STRICT_DEFAULT
 
     def _priority(self, message: Message) -> int:
-        priority = self._priorities[message.raw_properties]
+        return self._counts_as(self._priorities[message.raw_properties])
+
+    def _counts_as(self, priority: int | None) -> int:
         if priority is None:
             return self._ordinary
         if self._is_fair:
@@ -167,8 +173,10 @@ class PrioritizedQuorumQueue(QuorumQueue):
         for level in self._levels.values():
             yield from level.waiting()
 
-    def restore(self, ids: "array[int]", delivered: Container[int]) -> None:
-        restore_by_level(self, ids, delivered, lambda message: self._level(self._priority(message)))
+    def line_up(self, ids: "array[int]", kept: Kept) -> None:
+        lines = by_level(ids, kept, self._counts_as, self.all_of, self._priorities)
+        for priority, its_ids in lines.items():
+            self._level(priority).take_over(its_ids, kept.delivered)
 
     def end(self) -> None:
         super().end()

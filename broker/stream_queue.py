@@ -11,13 +11,13 @@ more. There is no getting, no purging, no dead-lettering, and nothing expires on
 """
 
 from bisect import bisect_left
-from collections.abc import Container
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..amqp.errors import NotSupported, PreconditionFailed
 from .backlog import Backlog
 from .clearing import Clearing
 from .death import Reason
+from .kept import Kept
 from .message import Message
 from .queue import BATCH_MESSAGES, Queue
 from .rules import DEFAULT_RULES, Rules
@@ -27,8 +27,6 @@ from .stream_offsets import interval_ms, start_offset
 from .timers import Timer
 
 if TYPE_CHECKING:
-    from array import array
-
     from .consumer import Consumer
 
 SHARE_MESSAGES = 50
@@ -120,13 +118,14 @@ class StreamQueue(Queue):
             self._note_segment()
         self.look()
 
-    def restore(self, ids: "array[int]", delivered: Container[int]) -> None:
+    def restore(self, kept: Kept) -> None:
+        ids = kept.ids
         offset, first_id = self.begins_at
         dropped = ids[: bisect_left(ids, first_id)]  # a crash came before that was written
         if dropped and self.store is not None:
             self.store.settle(self, dropped)
-        kept = sorted(each for each in self.segments if each.first_offset >= offset)
-        self._log.restore(ids[len(dropped) :], offset, kept)
+        segments = sorted(each for each in self.segments if each.first_offset >= offset)
+        self._log.restore(ids[len(dropped) :], offset, segments)
         self.segments = []
         self._noted_bytes = self._log.open_segment.size_bytes
         self.review()
