@@ -13,12 +13,11 @@ in the middle of anything when messages die in it.
 from typing import TYPE_CHECKING
 
 from ..amqp.basic import split_address
-from ..amqp.content import Properties
 from ..amqp.wire_types import shortstr
 from .death import Death, Reason, died_in_by_itself, properties_after
 from .intake import Intake
-from .message import Message
-from .notes import Notes
+from .message import Message, copied_keys
+from .notes import NO_NOTES, Notes
 
 if TYPE_CHECKING:
     from .queue import Queue
@@ -64,12 +63,13 @@ class DeadLetters:
             return
         properties = message.properties
         source, routing_key = split_address(message.address)
-        keys = (routing_key, *_copied(properties))
+        copied = copied_keys(message)
+        keys = (routing_key, *copied)
         death = Death(self._queue.name, reason, self._intake.timers.wall_ms // 1000, source, keys)
-        blind = message.notes.bcc if message.notes is not None else ()
-        anew = message.notes is not None and message.notes.foreign_deaths
+        notes = message.notes or NO_NOTES
+        blind, spent = notes.bcc, notes.copies_spent
         if self.routing_key is not None:
-            keys, blind = (self.routing_key,), ()
+            keys, blind, spent = (self.routing_key,), (), spent or bool(copied)
         letter = Message(
             self._intake.next_message_id(),
             shortstr(self.exchange) + shortstr(keys[0]),
@@ -77,22 +77,12 @@ class DeadLetters:
             message.channel,
             message.body_bytes,
             properties.persistent,  # one that was paged out always seems to be
-            notes=Notes(bcc=blind) if blind else None,
+            notes=Notes(bcc=blind, copies_spent=spent) if blind or spent else None,
         )
-        raw = properties_after(death, properties.raw, anew=anew)
+        raw = properties_after(death, properties.raw, anew=notes.foreign_deaths)
         letter.replace_properties(raw)
         queues = self._vhost.route(exchange, (*keys, *blind), letter) or {}
         if queues and reason is not Reason.REJECTED:
             been_in = died_in_by_itself(raw)
             queues = [queue for queue in queues if queue.name not in been_in]
         self._intake.put(letter, tuple(queues))
-
-
-def _copied(properties: Properties) -> list[str]:
-    """The routing keys of a CC header."""
-    if b"\x02CC" not in properties.raw:
-        return []
-    field = properties.headers().get("CC")
-    if field is None or not isinstance(field.value, list):
-        return []
-    return [item.text for item in field.value if item.tag == "S"]

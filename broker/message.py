@@ -145,12 +145,20 @@ def restored(message_id: int, stored: int, blob: bytes, attributes: bytes = b"")
 
 def routing_keys(message: Message) -> list[str]:
     """The keys that a message was published with, those of CC and BCC included."""
-    keys = [split_address(message.address)[1]]
-    if b"\x02CC" in message.raw_properties:
-        copied = message.properties.headers().get("CC")
-        if copied is not None and isinstance(copied.value, list):
-            keys += [item.text for item in copied.value if item.tag == "S"]
-    return keys + list(message.notes.bcc if message.notes is not None else ())
+    blind = message.notes.bcc if message.notes is not None else ()
+    return [split_address(message.address)[1], *copied_keys(message), *blind]
+
+
+def copied_keys(message: Message) -> list[str]:
+    """The keys of a CC header, unless a queue's x-dead-letter-routing-key has taken their place."""
+    if b"\x02CC" not in message.raw_properties:
+        return []
+    if message.notes is not None and message.notes.copies_spent:
+        return []
+    copied = message.properties.headers().get("CC")
+    if copied is None or not isinstance(copied.value, list):
+        return []
+    return [item.text for item in copied.value if item.tag == "S"]
 
 
 def _header_end(content: bytes) -> int:

@@ -379,6 +379,23 @@ def test_blind_copies_are_remembered_across_a_restart():
     assert client.ready_in("blind") == 1
 
 
+@pytest.mark.parametrize("restarts", [False, True])
+def test_copies_that_a_dead_letter_routing_key_has_replaced_stay_so(restarts: bool):
+    server = DurableServer()
+    client = server.connect()
+    client.declare("copy", durable=True)
+    client.declare("q", durable=True, arguments=TO_DLQ)
+    client.declare("dlq", durable=True, arguments={"x-dead-letter-exchange": "amq.direct"})
+    client.bind("copy", "amq.direct", "copy")
+    client.publish(b"", "q", headers={"CC": ["copy"]}, delivery_mode=2)
+    client.get("copy", no_ack=True)
+    reject_one(client)
+    if restarts:
+        client = server.restarted().connect()
+    reject_one(client, "dlq")
+    assert client.ready_in("copy") == 0
+
+
 def test_blind_copies_too_long_or_too_many_to_be_kept_harm_nobody():
     server = DurableServer()
     client = server.connect()

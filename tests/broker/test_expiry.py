@@ -386,7 +386,7 @@ def test_message_for_more_queues_than_its_notes_have_room_for_expires_in_all(
 
 
 def test_notes_are_read_as_they_were_written():
-    notes = Notes(5, None, ("a", "b"), True, ((1, 2), (3, 1 << 62)))
+    notes = Notes(5, None, ("a", "b"), True, ((1, 2), (3, 1 << 62)), True)
     assert read_notes(notes.encoded()).encoded() == notes.encoded()
     assert read_notes(notes.encoded()).queue_ttls == notes.queue_ttls
 

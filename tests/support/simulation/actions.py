@@ -5,11 +5,11 @@ whatever came before: so any of them can be left out.
 from dataclasses import dataclass
 from random import Random
 
-from .queues import EXCHANGES, GRAVE_QUEUES, GRAVES, LATE, POLICIES, QUEUES
+from .exchanges import EXCHANGES, LATE
+from .queues import POLICIES, QUEUES
 
 _QUEUE_NAMES = tuple(QUEUES)
 _EXCHANGE_NAMES = tuple(EXCHANGES)
-_GRAVE_QUEUES = [_QUEUE_NAMES.index(name) for name in GRAVE_QUEUES]
 CLIENTS = 3
 CHANNELS = 2
 
@@ -26,11 +26,15 @@ class Action:
 
 
 class Actions:
-    """Makes up one action after the other, about the queues of `cast`, which are numbers."""
+    """Makes up one action after the other, about the queues of `cast` and the `exchanges`, which
+    are numbers.
+    """
 
-    def __init__(self, chance: Random, cast: list[int]):
+    def __init__(self, chance: Random, cast: list[int], exchanges: list[int]):
         self.chance = chance
         self.cast = cast
+        self.exchanges = exchanges
+        self._copying = chance.choice((0, 0, 0.1, 0.4))
         self.actions: list[Action] = []
         self._streams = self._those_that("stream")
 
@@ -57,7 +61,7 @@ class Actions:
         return self.chance.choice(self.cast)
 
     def _exchange(self) -> int:
-        return self._below(len(EXCHANGES))
+        return self.chance.choice(self.exchanges)
 
     def _publish(
         self, queue: int | None = None, exchange: int | None = None, **certain: int
@@ -75,8 +79,14 @@ class Actions:
             "count": self.chance.choice((1, 1, 2, 5, 12)),
             "size": self.chance.choice((8, 8, 60, 60, 300, 300, 5000)),
             "delay": self.chance.choice((0, 1, 30, 120, 1000)),
+            "cc": self._copy(),
+            "bcc": self._copy(),
         }
         self._on_existing("publish", **{**likely, **certain})
+
+    def _copy(self) -> int:
+        """The queue whose name is in a header CC or BCC, if there is one."""
+        return self._queue() if self.chance.random() < self._copying else -1
 
     def _publish_late(self) -> None:
         """Messages to the exchange that delays them, which leads to a queue of its own."""
@@ -170,11 +180,11 @@ class Actions:
         if _EXCHANGE_NAMES[exchange] == LATE:
             self._bind_late()
             return
-        is_graves = _EXCHANGE_NAMES[exchange] == GRAVES
+        only_to = EXCHANGES[_EXCHANGE_NAMES[exchange]].only_to
         self._on_existing(
             "bind",
             exchange=exchange,
-            queue=self.chance.choice(_GRAVE_QUEUES) if is_graves else self._queue(),
+            queue=_QUEUE_NAMES.index(self.chance.choice(only_to)) if only_to else self._queue(),
             key=self._queue(),
             nowait=int(self.chance.random() < 0.2),
         )

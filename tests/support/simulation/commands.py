@@ -4,9 +4,10 @@ from typing import Any
 
 from pamqp.commands import Basic, Channel, Confirm, Exchange, Queue, Tx
 
-from . import delays, serving, streams
+from . import delays, routing, serving, streams
+from .exchanges import EXCHANGES
 from .model import Model
-from .queues import EXCHANGES, traits_of
+from .queues import traits_of
 from .things import Commit, Delivery, Expected, MChannel, MConsumer, MQueue, Outcome, Refused, Sent
 
 
@@ -71,7 +72,7 @@ class Commands:
 
     def _do_declare_exchange(self, channel: MChannel, exchange: str) -> list[Expected]:
         batch = 0
-        if EXCHANGES[exchange][1]:
+        if EXCHANGES[exchange].durable:
             if exchange not in self._model.exchanges:
                 self._model.note(("exchange", exchange), True)
             batch = self._model.batch_of(("exchange", exchange))
@@ -111,9 +112,8 @@ class Commands:
         self, channel: MChannel, exchange: str, sent: Sent, mandatory: bool
     ) -> list[Expected]:
         self._model.check_exchange(exchange)
-        queues = delays.line_for(self._model, exchange, sent) or self._model.route(
-            exchange, sent.key
-        )
+        line = delays.line_for(self._model, exchange, sent)
+        queues = line or routing.route(self._model, exchange, sent)
         if channel.mode == "tx":
             channel.tx_published.append((sent, queues, mandatory))
             return []

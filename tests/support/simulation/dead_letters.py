@@ -1,8 +1,9 @@
 """Dead letters: the oracle for x-dead-letter-exchange and x-dead-letter-routing-key.
 
 A message that its queue is done with, and that nobody has acknowledged, is published anew: by the
-key that the queue names, or else by its own. It tells what it died of, and does not expire any
-more. It is not let into a queue that it has died in before, if nobody has rejected it since.
+key that the queue names, or else by its own ones, those of CC and BCC among them. It tells what it
+died of, and does not expire any more. It is not let into a queue that it has died in before, if
+nobody has rejected it since.
 
 A persistent one is not lost on the way from one durable queue to another: after a crash it is in
 either of them, or in both.
@@ -37,7 +38,8 @@ def letter_of(burial: Burial) -> Sent:
     sent, queue = burial.sent, burial.queue
     key = queue.traits.dead_letter_key
     deaths = _with_death(sent.deaths, queue.name, burial.reason)
-    return replace(sent, key=sent.key if key is None else key, deaths=deaths, ttl_ms=None)
+    letter = replace(sent, deaths=deaths, ttl_ms=None)
+    return letter if key is None else replace(letter, key=key, copies=())
 
 
 def _with_death(deaths: tuple[Death, ...], queue: str, reason: Reason) -> tuple[Death, ...]:

@@ -6,8 +6,10 @@ lead then: all in one step, so that after a crash it is in the line or in its qu
 The line goes with its exchange, and all that is in it.
 """
 
+from . import routing
+from .exchanges import EXCHANGES
 from .model import Model
-from .queues import EXCHANGES, Traits
+from .queues import Traits
 from .things import Commit, Entry, MQueue, Sent
 
 LINE = Traits(keeps_all=True)
@@ -27,7 +29,7 @@ def are_reached(queues: list[MQueue]) -> bool:
 
 def is_delayed(exchange: str) -> bool:
     """Whether it is an exchange with a line."""
-    return EXCHANGES[exchange][0] == "x-delayed-message"
+    return EXCHANGES[exchange].type == "x-delayed-message"
 
 
 def release(model: Model) -> None:
@@ -48,5 +50,5 @@ def _release_one(model: Model, exchange: str, line: MQueue, entry: Entry) -> Non
     line.ready.remove(entry)
     commit = Commit(model.batch, settled=[(line, entry)])
     entry.settled_in = model.batch
-    model.put(entry.sent, model.route(exchange, entry.sent.key), commit)
+    model.put(entry.sent, routing.route(model, exchange, entry.sent), commit)
     model.commits.append(commit)

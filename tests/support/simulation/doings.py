@@ -5,14 +5,12 @@ from typing import Any
 
 from pamqp.commands import Basic, Channel, Exchange, Queue, Tx
 
-from fake_client import message
-from leveret.amqp.frames import OVERHEAD_BYTES
-
 from .conversation import Conversation
-from .queues import EXCHANGES, LATE, QUEUES, traits_of
+from .exchanges import EXCHANGES
+from .messages import compose
+from .queues import QUEUES, traits_of
 from .stage import Stage
-from .things import MChannel, Outcome, Sent
-from .world import FRAME_MAX, body_of
+from .things import MChannel, Outcome
 
 _QUEUE_NAMES = tuple(QUEUES)
 
@@ -129,13 +127,13 @@ class Doings:
 
     def declare_exchange(self, client: int, channel: int, exchange: int, more: int) -> None:
         name = list(EXCHANGES)[exchange]
-        kind, durable, auto_delete = EXCHANGES[name]
+        traits = EXCHANGES[name]
         declare = Exchange.Declare(
             exchange=name,
-            exchange_type=kind,
-            durable=durable,
-            auto_delete=auto_delete,
-            arguments={"x-delayed-type": "fanout"} if name == LATE else {},
+            exchange_type=traits.type,
+            durable=traits.durable,
+            auto_delete=traits.auto_delete,
+            arguments=traits.arguments,
         )
         self._send(client, channel, more, "declare_exchange", {"exchange": name}, declare)
 
@@ -190,49 +188,28 @@ class Doings:
         exchange: int,
         queue: int,
         persistent: int,
-        priority: int,
         mandatory: int,
-        expiration: int,
         count: int,
-        size: int,
-        delay: int,
         blind: int,
         more: int,
+        **how: int,
     ) -> None:
-        """`persistent` 2 stands for every other message being so, `expiration` -1 for none."""
+        """`persistent` 2 stands for every other message being so; `how` is for `compose`."""
         if not blind:
             if exchange >= 0:
                 self._need_exchange(client, channel, exchange)
             self._need_queue(client, channel, queue)
         name = "" if exchange < 0 else list(EXCHANGES)[exchange]
         key = _QUEUE_NAMES[queue] if name else self._queue_name(client, queue)
-        expires = not name and expiration >= 0 and traits_of(key).takes_expirations
         for nth in range(count):
-            number = self._next_body()
-            body = body_of(number, size)
-            is_persistent = bool(persistent == 1 or (persistent == 2 and nth % 2))
-            delay_ms = delay if name == LATE else 0
-            wire = message(
-                body,
+            sent, wire = compose(
+                self._next_body(),
+                name,
                 key,
-                exchange=name,
-                mandatory=bool(mandatory),
                 channel=channel,
-                payload_max=FRAME_MAX - 8,
-                delivery_mode=2 if is_persistent else 1,
-                priority=priority or None,
-                expiration=str(expiration) if expires else None,
-                headers={"x-delay": delay_ms} if delay_ms else None,
-            )
-            sent = Sent(
-                number,
-                key,
-                len(body),
-                is_persistent,
-                priority,
-                ttl_ms=expiration if expires else None,
-                content_bytes=len(wire) - OVERHEAD_BYTES - int.from_bytes(wire[3:7]),
-                delay_ms=delay_ms,
+                mandatory=bool(mandatory),
+                persistent=bool(persistent == 1 or (persistent == 2 and nth % 2)),
+                **how,
             )
             options = {"exchange": name, "sent": sent, "mandatory": bool(mandatory)}
             self._send(client, channel, int(more or nth < count - 1), "publish", options, wire)

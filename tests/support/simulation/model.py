@@ -9,9 +9,10 @@ from itertools import count
 
 from fake_client import Received
 
-from . import expiry, limits, quorum, serving, streams
+from . import expiry, limits, quorum, routing, serving, streams
 from .dead_letters import Burial, Reason, letter_of, may_enter
-from .queues import EXCHANGES, REJECT_PUBLISH_DLX, Traits
+from .exchanges import EXCHANGES
+from .queues import REJECT_PUBLISH_DLX, Traits
 from .things import (
     BindingKey,
     Commit,
@@ -74,19 +75,6 @@ class Model:
         if name and name not in self.exchanges:
             raise Refused(404)
 
-    def route(self, exchange: str, key: str) -> list[MQueue]:
-        if not exchange:
-            return [self.queues[key]] if key in self.queues else []
-        fanout = EXCHANGES[exchange][0] in ("fanout", "x-delayed-message")
-        names = {
-            queue for source, queue, bound in self.bindings
-            if source == exchange and (fanout or bound == key)
-        }  # fmt: skip
-        strays = exchange == "direct" and "stray" in self.policies and "fanout" in self.exchanges
-        if not names and strays:
-            return self.route("fanout", key)
-        return [self.queues[name] for name in sorted(names)]
-
     def change_policy(self, name: str, *, present: bool) -> None:
         """A policy has been set or deleted."""
         if (name in self.policies) == present:
@@ -112,17 +100,17 @@ class Model:
         if self.is_durable(key):
             self.note(("binding", *key), False)
         exchange = key[0]
-        if EXCHANGES[exchange][2] and not any(b[0] == exchange for b in self.bindings):
+        if EXCHANGES[exchange].auto_delete and not any(b[0] == exchange for b in self.bindings):
             self.remove_exchange(exchange)
 
     def is_durable(self, key: BindingKey) -> bool:
-        return EXCHANGES[key[0]][1] and self.queues[key[1]].durable
+        return EXCHANGES[key[0]].durable and self.queues[key[1]].durable
 
     def remove_exchange(self, name: str) -> None:
         self.exchanges.discard(name)
         if name in self.queues:
             self.remove_queue(self.queues[name])
-        if EXCHANGES[name][1]:
+        if EXCHANGES[name].durable:
             self.note(("exchange", name), False)
         for key in [key for key in self.bindings if key[0] == name]:
             self.bindings.discard(key)
@@ -257,7 +245,7 @@ class Model:
             letter, exchange = letter_of(burial), burial.queue.traits.dead_letter_exchange
             queues = []
             if exchange == "" or exchange in self.exchanges:
-                queues = self.route(exchange, letter.key)
+                queues = routing.route(self, exchange, letter)
             queues = [queue for queue in queues if may_enter(letter, queue, burial.reason)]
             burial.letters = self.put(letter, queues, commit).entries
             self.burials.append(burial)

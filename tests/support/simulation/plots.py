@@ -3,6 +3,8 @@
 from random import Random
 
 from .actions import Actions
+from .exchanges import EXCHANGES
+from .queues import QUEUES
 
 _PLAINLY = {"no_ack": 0, "priority": 0, "exclusive": 0}
 
@@ -10,10 +12,11 @@ _PLAINLY = {"no_ack": 0, "priority": 0, "exclusive": 0}
 class Plots(Actions):
     """Makes up several actions that belong together."""
 
-    def __init__(self, chance: Random, cast: list[int]):
-        super().__init__(chance, cast)
+    def __init__(self, chance: Random, cast: list[int], exchanges: list[int]):
+        super().__init__(chance, cast, exchanges)
         self._counting = self._those_that("quorum")
         self._burying = self._those_that("lets_die")
+        self._copying_letters = self._those_that("keeps_keys")
         self._turning = self._those_that("single_active")
 
     def _try(self) -> None:
@@ -66,6 +69,20 @@ class Plots(Actions):
         how = {"how": 1, "requeue": 0, "twice": 0}
         self._add("settle", **on, **how, pick=0, multiple=2, more=0)
         self._lose_power()
+
+    def _bury_copies(self) -> None:
+        """Messages with copies die, mostly after the broker has forgotten who sent them."""
+        queue, on = self.chance.choice(self._copying_letters), self._without_transactions()
+        name = QUEUES[list(QUEUES)[queue]].dead_letter_exchange or ""
+        to = list(QUEUES).index(self.chance.choice(EXCHANGES[name].only_to))
+        where = {"exchange": list(EXCHANGES).index(name), "queue": to, "key": to}
+        self._on_existing("bind", **where, nowait=0)
+        copies = {"cc": self.chance.choice((-1, to)), "bcc": self.chance.choice((-1, to, to))}
+        self._publish(queue, persistent=1, expiration=-1, **copies)
+        self._write_all()
+        self.chance.choice((self._write, self._restart, self._restart, self._crash))()
+        self._add("get", **on, queue=queue, no_ack=0, blind=0, more=0)
+        self._add("settle", **on, how=1, requeue=0, twice=0, pick=0, multiple=2, more=0)
 
     def _read_slowly(self) -> None:
         """A stream grows while somebody reads, who may be left behind."""

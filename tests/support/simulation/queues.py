@@ -1,4 +1,4 @@
-"""The queues, exchanges and policies that stories are about.
+"""The queues and policies that stories are about.
 
 A queue gets dead letters from one other queue at most: in which order those of several ones come,
 when they come at the same time, is nothing that anybody may rely on.
@@ -6,6 +6,8 @@ when they come at the same time, is nothing that anybody may rely on.
 
 from dataclasses import dataclass
 from typing import Any
+
+from .exchanges import CRYPT, GRAVES
 
 DROP_HEAD, REJECT_PUBLISH, REJECT_PUBLISH_DLX = "drop-head", "reject-publish", "reject-publish-dlx"
 
@@ -48,6 +50,11 @@ class Traits:
         return self.dead_letter_exchange is not None
 
     @property
+    def keeps_keys(self) -> bool:
+        """Whether they go where they went before, by all their keys."""
+        return self.lets_die and self.dead_letter_key is None
+
+    @property
     def is_special(self) -> bool:
         """Whether its messages are looked at one by one."""
         limited = self.max_length is not None or self.max_bytes is not None
@@ -79,13 +86,6 @@ class Traits:
         return {name: value for name, value in chosen.items() if value is not None}
 
 
-GRAVES = "graves"
-"""An exchange for the dead letters of one queue, and all else that is published to it."""
-
-GRAVE_QUEUES = ("t0", "a0", "x", "p0", "e1")
-"""Those that may be bound to it."""
-
-
 def _to_queue(name: str) -> dict[str, Any]:
     return {"dead_letter_exchange": "", "dead_letter_key": name}
 
@@ -113,6 +113,10 @@ QUEUES: dict[str, Traits] = {
     "w1": Traits(stream=True, keeps_all=True, retained_bytes=2000, segment_bytes=300),
     "z0": Traits(expires_ms=200),
     "l0": Traits(),
+    "c0": Traits(ttl_ms=50, **_to_queue("c1")),
+    "c1": Traits(max_length=2, dead_letter_exchange=CRYPT),
+    "k0": Traits(),
+    "k1": Traits(durable=False),
 }
 """`x` stands for each client's own exclusive queue. `l0` gets what was delayed."""
 
@@ -122,24 +126,11 @@ def traits_of(name: str) -> Traits:
     return QUEUES["x" if name[0] == "x" else name]
 
 
-LATE = "late"
-"""An exchange for delayed messages."""
-
-EXCHANGES: dict[str, tuple[str, bool, bool]] = {
-    "direct": ("direct", True, False),
-    "fanout": ("fanout", True, False),
-    "fleeting": ("direct", False, False),
-    "vanishing": ("direct", True, True),
-    GRAVES: ("direct", True, False),
-    LATE: ("x-delayed-message", True, False),
-}
-"""Name to type, durable, auto-delete. The delayed one routes as a fanout does."""
-
 STREAM_POLICY, STREAM_POLICY_BYTES = "kept", 3000
 """What a policy says of streams counts more than what they are declared with."""
 
 POLICIES: dict[str, tuple[str, dict[str, Any]]] = {
-    "stray": ("^direct$", {"alternate-exchange": "fanout"}),
+    "stray": ("^(direct|forked)$", {"alternate-exchange": "fanout"}),
     STREAM_POLICY: ("^w[01]$", {"max-length-bytes": STREAM_POLICY_BYTES}),
     "roomy": ("^p0$", {"max-length-bytes": 1 << 40, "message-ttl": 1 << 40}),
 }

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 from . import streams
 from .dead_letters import Burial
+from .exchanges import EXCHANGES
 from .model import Model
-from .queues import EXCHANGES
 from .things import Commit, Entry, MQueue, Violation
 from .world import World
 

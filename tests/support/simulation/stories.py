@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from random import Random
 
 from .actions import Action
+from .exchanges import EXCHANGES
 from .plots import Plots
-from .queues import EXCHANGES, QUEUES
+from .queues import QUEUES
 
 _QUEUE_NAMES = tuple(QUEUES)
 _PLAIN = "d0 d0 d0 d0 d1 d1 t0 t0 x a0 p0 p0"
@@ -23,8 +24,12 @@ _SPECIAL = (
     "z0",
     "l0 l0",
     "s0 s0 s0",
+    "c0 c0 c1 k0 k1",
     _STREAMS,
 )
+
+_EXCHANGES = "direct fanout fleeting vanishing late"
+_RARE_EXCHANGES = ("vain forked forked stopgap stopgap",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,8 @@ class Story:
 def story(seed: int) -> Story:
     """The story of a seed."""
     chance = Random(seed)
-    scene = _Scene(chance, _cast(chance))
+    cast = _cast(chance)
+    scene = _Scene(chance, cast, _exchanges(chance, cast))
     scene.prelude()
     for _ in range(chance.choice((20, 60, 120))):
         scene.add_one()
@@ -62,11 +68,19 @@ def _cast(chance: Random) -> list[int]:
     return [_QUEUE_NAMES.index(name) for name in chosen.split()]
 
 
+def _exchanges(chance: Random, cast: list[int]) -> list[int]:
+    """The exchanges of a story, those for its dead letters among them."""
+    chosen = f"{_EXCHANGES} {' '.join(chance.sample(_RARE_EXCHANGES, chance.choice((0, 0, 1))))}"
+    names = list(EXCHANGES)
+    to = {QUEUES[_QUEUE_NAMES[queue]].dead_letter_exchange for queue in cast}
+    return [names.index(name) for name in (*chosen.split(), *filter(to.__contains__, names))]
+
+
 class _Scene(Plots):
     """Makes up a story. What is likely differs from one to the other."""
 
-    def __init__(self, chance: Random, cast: list[int]):
-        super().__init__(chance, cast)
+    def __init__(self, chance: Random, cast: list[int], exchanges: list[int]):
+        super().__init__(chance, cast, exchanges)
         crashes, faults = chance.choice((0, 2, 5)), chance.choice((0, 0, 1))
         self._kinds: dict[Callable[[], None], int] = {
             self._publish: chance.choice((10, 30)),
@@ -80,6 +94,7 @@ class _Scene(Plots):
             self._read: chance.choice((5, 15)) if self._streams else 0,
             self._fail_again: chance.choice((2, 6)) if self._counting else 0,
             self._bury: chance.choice((1, 2, 4)) if self._burying else 0,
+            self._bury_copies: chance.choice((1, 3)) if self._copying_letters else 0,
             self._read_slowly: chance.choice((0, 3)) if self._streams else 0,
             self._cancel: 1,
             self._qos: 2,
@@ -112,7 +127,7 @@ class _Scene(Plots):
         """A topology that the rest can do something with."""
         for queue in sorted(set(self.cast)):
             self._declare_queue(queue)
-        for exchange in range(len(EXCHANGES)):
+        for exchange in self.exchanges:
             if self.chance.random() < 0.8:
                 self._declare_exchange(exchange)
         for _ in range(3):

@@ -43,18 +43,24 @@ class Sent:
     content_bytes: int = 0
     """What it takes on the wire, beside the method."""
     delay_ms: int = 0
+    cc: tuple[str, ...] = ()
+    """What its header CC says."""
+    copies: tuple[str, ...] = ()
+    """The keys that lead it beside its own, of BCC as well."""
     deaths: tuple[Death, ...] = ()
     """The latest first."""
 
     @property
     def name(self) -> str:
         """What it is told from all others by."""
-        return named(self.number, self.deaths)
+        return named(self.number, self.cc, self.deaths)
 
 
-def named(number: int, deaths: Iterable[Death]) -> str:
-    """The name of a message with that number that has died like that."""
-    return ", ".join([str(number), *(f"{why} in {queue} {n}x" for queue, why, n in deaths)])
+def named(number: int, copies: Iterable[str], deaths: Iterable[Death]) -> str:
+    """The name of a message with that number that tells of these copies and deaths."""
+    told = [f"copied to {key}" for key in copies]
+    told += [f"{why} in {queue} {n}x" for queue, why, n in deaths]
+    return ", ".join([str(number), *told])
 
 
 @dataclass(slots=True, eq=False)

@@ -277,10 +277,19 @@ def _is_dropped(queue: Any, stored: int) -> bool:
 
 
 def name_of(message: Received | Message) -> str:
-    """What a message is told from all others by: the number that its body begins with, and what it
-    has died of.
+    """What a message is told from all others by: the number that its body begins with, and what its
+    headers say of copies and deaths.
     """
-    return named(_number_of(message), _deaths_of(message))
+    copies = [key for header in ("CC", "BCC") for key in _keys_in(message, header)]
+    return named(_number_of(message), copies, _deaths_of(message))
+
+
+def _keys_in(message: Received | Message, header: str) -> list[str]:
+    if isinstance(message, Received):
+        return (message.headers or {}).get(header, [])
+    field = message.properties.headers().get(header)
+    items: Any = [] if field is None else field.value
+    return [item.text for item in items]
 
 
 def _deaths_of(message: Received | Message) -> list[Death]:

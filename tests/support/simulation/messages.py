@@ -1,0 +1,63 @@
+"""Making up messages: for the broker, as bytes, and for the model."""
+
+from typing import Any
+
+from fake_client import message
+from leveret.amqp.frames import OVERHEAD_BYTES
+
+from .exchanges import LATE
+from .queues import QUEUES, traits_of
+from .things import Sent
+from .world import FRAME_MAX, body_of
+
+_QUEUE_NAMES = tuple(QUEUES)
+
+
+def compose(
+    number: int,
+    exchange: str,
+    key: str,
+    *,
+    channel: int,
+    mandatory: bool,
+    persistent: bool,
+    priority: int,
+    expiration: int,
+    size: int,
+    delay: int,
+    cc: int,
+    bcc: int,
+) -> tuple[Sent, bytes]:
+    """A message that is published with these; -1 stands for none. `number` is its own alone."""
+    body = body_of(number, size)
+    expires = not exchange and expiration >= 0 and traits_of(key).takes_expirations
+    # Only some queues get messages that expire.
+    copied, blind = (() if expires or to < 0 else (_QUEUE_NAMES[to],) for to in (cc, bcc))
+    delay_ms = delay if exchange == LATE else 0
+    headers: dict[str, Any] = {"x-delay": delay_ms} if delay_ms else {}
+    headers |= {name: list(keys) for name, keys in (("CC", copied), ("BCC", blind)) if keys}
+    wire = message(
+        body,
+        key,
+        exchange=exchange,
+        mandatory=mandatory,
+        channel=channel,
+        payload_max=FRAME_MAX - 8,
+        delivery_mode=2 if persistent else 1,
+        priority=priority or None,
+        expiration=str(expiration) if expires else None,
+        headers=headers or None,
+    )
+    sent = Sent(
+        number,
+        key,
+        len(body),
+        persistent,
+        priority,
+        ttl_ms=expiration if expires else None,
+        content_bytes=len(wire) - OVERHEAD_BYTES - int.from_bytes(wire[3:7]),
+        delay_ms=delay_ms,
+        cc=copied,
+        copies=(*copied, *blind),
+    )
+    return sent, wire
