@@ -26,8 +26,11 @@ Definitions = dict[str, list[dict[str, Any]]]
 
 
 @contextmanager
-def administered(broker: Broker, define: Callable[[str], Definitions]) -> Iterator[Broker]:
-    """A broker in whose vhost, which is the tests' own, everything is as `define(its name)` says.
+def administered(
+    broker: Broker, define: Callable[[str], Definitions], *options: str, settings: str = ""
+) -> Iterator[Broker]:
+    """A broker in whose vhost, which is the tests' own, everything is as `define(its name)` says;
+    a leveret has further `options` and lines of its configuration file, `settings`.
 
     `broker` is the one under test, whose user gets all permissions in every vhost of the
     definitions.
@@ -48,7 +51,8 @@ def administered(broker: Broker, define: Callable[[str], Definitions]) -> Iterat
         file = Path(folder) / "definitions.json"
         file.write_text(json.dumps(definitions))
         if LEVERET:
-            process = LeveretProcess(LEVERET, Path(folder), "--definitions", str(file))
+            options = (*options, "--definitions", str(file))
+            process = LeveretProcess(LEVERET, Path(folder), *options, settings=settings)
             process.start()
             stack.callback(process.kill)
             broker = broker._replace(host="127.0.0.1", port=process.port)
@@ -77,11 +81,15 @@ class Connections:
         self._broker = broker
         self._stack = ExitStack()
 
-    def open(self, user: str = "", password: str = "", vhost: str = "") -> pika.BlockingConnection:
+    def open(
+        self, user: str = "", password: str = "", vhost: str = "", **parameters: Any
+    ) -> pika.BlockingConnection:
         broker = self._broker
         credentials = pika.PlainCredentials(user or broker.user, password or broker.password)
         connection = pika.BlockingConnection(
-            pika.ConnectionParameters(broker.host, broker.port, vhost or broker.vhost, credentials)
+            pika.ConnectionParameters(
+                broker.host, broker.port, vhost or broker.vhost, credentials, **parameters
+            )
         )
         self._stack.callback(lambda: connection.is_open and connection.close())
         return connection

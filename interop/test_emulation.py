@@ -1,14 +1,15 @@
 """`leveret serve --emulate`: what a client sees of an upgrade to RabbitMQ 4; with pika."""
 
 import json
-import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pika
 import pytest
+from administered import Connections, Definitions, administered
+from conftest import Broker
 from leveret_process import LeveretProcess
 from pika.exceptions import (
     ChannelClosedByBroker,
@@ -17,73 +18,58 @@ from pika.exceptions import (
 )
 from restarting import LEVERET, needs_leveret
 
-pytestmark = needs_leveret
-
 SETTINGS = """
 [connection]
 failed_login_delay_s = 0.1
-
-[[users]]
-name = "guest"
-password = "guest"
-permissions."/" = { configure = ".*", write = ".*", read = ".*" }
-
-[[users]]
-name = "topical"
-password = "guest"
-permissions."/" = { configure = ".*", write = ".*", read = ".*" }
-
-[[users]]
-name = "nobody"
-password = "guest"
-permissions."/" = { configure = "", write = "", read = "" }
 """
+CLUSTER = "the shop"
+ALL = {"configure": ".*", "write": ".*", "read": ".*"}
+NONE = {"configure": "", "write": "", "read": ""}
+TOPICAL, NOBODY = (f"{name}-{uuid.uuid4().hex[:8]}" for name in ("topical", "nobody"))
+PASSWORD = "secret"
 ENDLESS = {
     "vhost": "/",
     "name": "endless",
     "pattern": "^endless",
     "definition": {"delivery-limit": -1},
 }
-DEFINITIONS = {
-    "topic_permissions": [
-        {"vhost": "/", "user": "topical", "exchange": "amq.topic", "write": "^own", "read": ""}
-    ],
-    "global_parameters": [{"name": "cluster_name", "value": "the shop"}],
-}
+
+
+def define(vhost: str) -> Definitions:
+    topics = {"vhost": vhost, "user": TOPICAL, "exchange": "amq.topic"}
+    return {
+        "users": [{"name": name, "password": PASSWORD, "tags": ""} for name in (TOPICAL, NOBODY)],
+        "permissions": [
+            {"user": TOPICAL, "vhost": vhost, **ALL},
+            {"user": NOBODY, "vhost": vhost, **NONE},
+        ],
+        "topic_permissions": [{**topics, "write": "^own", "read": ""}],
+        "global_parameters": [{"name": "cluster_name", "value": CLUSTER}],
+    }
 
 
 @pytest.fixture(scope="module", params=["3.13", "4.0", "4.3"])
 def version(request: pytest.FixtureRequest) -> str:
+    if not LEVERET and request.param != "3.13":
+        pytest.skip("not run: BROKER is given, which follows the rules of RabbitMQ 3 only")
     return request.param
 
 
 @pytest.fixture(scope="module")
-def own_broker(version: str) -> Iterator[LeveretProcess]:
-    with tempfile.TemporaryDirectory(prefix="leveret-emulating-") as folder:
-        definitions = Path(folder) / "definitions.json"
-        policies = {"policies": [] if version == "3.13" else [ENDLESS]}
-        definitions.write_text(json.dumps(DEFINITIONS | policies))
-        options = ("--emulate", version, "--definitions", str(definitions))
-        process = LeveretProcess(LEVERET, Path(folder), *options, settings=SETTINGS)
-        process.start()
-        yield process
-        process.kill()
+def own(broker: Broker, version: str) -> Iterator[Broker]:
+    def emulated(vhost: str) -> Definitions:
+        policies = [] if version == "3.13" else [{**ENDLESS, "vhost": vhost}]
+        return {**define(vhost), "policies": policies}
+
+    with administered(broker, emulated, "--emulate", version, settings=SETTINGS) as own:
+        yield own
 
 
 @pytest.fixture
-def connect(own_broker: LeveretProcess) -> Iterator[Callable[..., pika.BlockingConnection]]:
-    connections = []
-
-    def connect(user: str = "guest", **parameters: Any) -> pika.BlockingConnection:
-        login = pika.PlainCredentials(user, "guest")
-        given = {"host": "127.0.0.1", "port": own_broker.port, "credentials": login}
-        connections.append(pika.BlockingConnection(pika.ConnectionParameters(**given | parameters)))
-        return connections[-1]
-
-    yield connect
-    for connection in connections:
-        if connection.is_open:
-            connection.close()
+def connect(own: Broker) -> Iterator[Callable[..., pika.BlockingConnection]]:
+    connections = Connections(own)
+    yield connections.open
+    connections.close()
 
 
 @pytest.fixture
@@ -104,19 +90,19 @@ def declare(channel, name: str, **arguments: Any) -> str:
     return name
 
 
-def arriving(channel, queue: str) -> pika.BasicProperties:
-    """The properties of a queue's next message, which may be on its way."""
+def next_of(channel, queue: str) -> tuple[int, dict[str, Any]]:
+    """The delivery tag and the headers of a queue's next message, which may be on its way."""
     deadline = time.monotonic() + 5
-    while (got := channel.basic_get(queue, auto_ack=True))[0] is None:
+    while (got := channel.basic_get(queue))[0] is None:
         assert time.monotonic() < deadline, "nothing comes"
-    return got[1]
+    return got[0].delivery_tag, got[1].headers or {}
 
 
 def test_version_is_announced(connect, version):
     properties = connect()._impl.server_properties
-    assert properties["version"].startswith(version)
+    assert properties["version"].startswith(version if LEVERET else "3.")
     assert properties["product"] == "RabbitMQ"
-    assert properties["cluster_name"] == "the shop"
+    assert properties["cluster_name"] == CLUSTER
 
 
 def test_unknown_exchange_type_closes_the_connection_or_from_4_0_on_the_channel(channel, version):
@@ -174,8 +160,7 @@ def test_deaths_that_a_client_made_up_begin_anew_from_4_0_on(channel, queue, ver
     )
     channel.basic_publish("", source, b"", properties)
     channel.basic_reject(channel.basic_get(source)[0].delivery_tag, requeue=False)
-    headers = arriving(channel, queue).headers
-    assert headers["x-last-death-queue"] == source
+    _, headers = next_of(channel, queue)
     found = headers["x-death"][0]["count"], headers["x-first-death-queue"]
     assert found == ((8, "older") if version == "3.13" else (1, source))
 
@@ -185,14 +170,14 @@ def test_message_of_a_quorum_queue_dies_of_its_21st_return_from_4_0_on(channel, 
     source = declare(channel, "poisoned", x_queue_type="quorum", **letters)
     channel.basic_publish("", source, b"poison")
     for count in range(21):
-        method, properties, _ = channel.basic_get(source)
+        tag, headers = next_of(channel, source)
         if count or version == "3.13":
-            assert properties.headers["x-delivery-count"] == count
-        channel.basic_reject(method.delivery_tag, requeue=True)
+            assert headers["x-delivery-count"] == count
+        channel.basic_reject(tag, requeue=True)
     if version == "3.13":
-        assert channel.basic_get(source)[1].headers["x-delivery-count"] == 21
+        assert next_of(channel, source)[1]["x-delivery-count"] == 21
     else:
-        assert arriving(channel, queue).headers["x-death"][0]["reason"] == "delivery_limit"
+        assert next_of(channel, queue)[1]["x-death"][0]["reason"] == "delivery_limit"
         assert channel.basic_get(source)[0] is None
 
 
@@ -200,10 +185,11 @@ def test_policy_may_have_no_delivery_limit_from_4_0_on(channel, version):
     source = declare(channel, "endless", x_queue_type="quorum")
     channel.basic_publish("", source, b"")
     for _ in range(22):
-        channel.basic_reject(channel.basic_get(source)[0].delivery_tag, requeue=True)
-    assert channel.basic_get(source)[1].headers["x-delivery-count"] == 22
+        channel.basic_reject(next_of(channel, source)[0], requeue=True)
+    assert next_of(channel, source)[1]["x-delivery-count"] == 22
 
 
+@needs_leveret
 @pytest.mark.parametrize(
     ("version", "definition", "fault"),
     [
@@ -222,6 +208,7 @@ def test_policy_with_keys_that_are_not_there_stops_the_start(tmp_path, version, 
         process.start()
 
 
+@needs_leveret
 def test_parameter_of_a_plugin_that_is_not_there_stops_the_start(tmp_path):
     definitions = tmp_path / "definitions.json"
     shovel = {"vhost": "/", "component": "shovel", "name": "mine", "value": {}}
@@ -231,8 +218,8 @@ def test_parameter_of_a_plugin_that_is_not_there_stops_the_start(tmp_path):
         process.start()
 
 
-def test_topic_permissions_are_about_the_keys_of_cc_too_from_4_0_on(connect, version):
-    channel = connect("topical").channel()
+def test_topic_permissions_are_about_the_keys_of_cc_too_from_4_0_on(own, connect, version):
+    channel = connect(TOPICAL, PASSWORD).channel()
     channel.confirm_delivery()
     properties = pika.BasicProperties(headers={"CC": ["foreign"]})
     if version == "3.13":
@@ -242,8 +229,8 @@ def test_topic_permissions_are_about_the_keys_of_cc_too_from_4_0_on(connect, ver
         channel.basic_publish("amq.topic", "own", b"", properties)
     assert closed.value.args == (
         403,
-        "ACCESS_REFUSED - access to topic 'foreign' in exchange 'amq.topic' in vhost '/' refused"
-        " for user 'topical'",
+        "ACCESS_REFUSED - access to topic 'foreign' in exchange 'amq.topic' in vhost"
+        f" '{own.vhost}' refused for user '{TOPICAL}'",
     )
 
 
@@ -251,8 +238,8 @@ def test_nack_does_not_count_towards_the_delivery_limit_from_4_3_on(channel, ver
     source = declare(channel, "nacked", x_queue_type="quorum")
     channel.basic_publish("", source, b"")
     for _ in range(3):
-        channel.basic_nack(channel.basic_get(source)[0].delivery_tag, requeue=True)
-    headers = channel.basic_get(source)[1].headers
+        channel.basic_nack(next_of(channel, source)[0], requeue=True)
+    _, headers = next_of(channel, source)
     assert headers == {"x-acquired-count" if version == "4.3" else "x-delivery-count": 3}
 
 
@@ -268,9 +255,9 @@ def test_prefetch_of_the_channel_is_one_of_each_consumer_from_4_3_on(channel, qu
     assert len(got) == (2 if version == "4.3" else 1)
 
 
-def test_passive_declare_needs_some_permission_from_4_3_on(connect, channel, version):
+def test_passive_declare_needs_some_permission_from_4_3_on(own, connect, channel, version):
     declare(channel, "seen")
-    unprivileged = connect("nobody").channel()
+    unprivileged = connect(NOBODY, PASSWORD).channel()
     if version != "4.3":
         unprivileged.queue_declare("seen", passive=True)
         return
@@ -278,7 +265,8 @@ def test_passive_declare_needs_some_permission_from_4_3_on(connect, channel, ver
         unprivileged.queue_declare("seen", passive=True)
     assert closed.value.args == (
         403,
-        "ACCESS_REFUSED - access to queue 'seen' in vhost '/' refused for user 'nobody'",
+        f"ACCESS_REFUSED - access to queue 'seen' in vhost '{own.vhost}' refused for user"
+        f" '{NOBODY}'",
     )
 
 
@@ -305,6 +293,7 @@ def test_classic_queue_may_have_a_leader_locator_from_4_0_on(channel, version):
     assert closed.value.reply_code == 406
 
 
+@needs_leveret  # or the plugin
 def test_duplicates_of_a_queue_are_dead_letters_from_4_1_on(channel, queue, version):
     declare(
         channel,
