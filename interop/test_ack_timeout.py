@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pika
 import pytest
+from administered import RABBITMQCTL, control
+from conftest import Broker
 from leveret_process import LeveretProcess
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import ChannelClosedByBroker
 from restarting import LEVERET, needs_leveret
-
-pytestmark = needs_leveret
 
 TIMEOUT_MS = 300
 POLICY = {
@@ -37,7 +37,28 @@ def running(*options: str, settings: str = "") -> Iterator[LeveretProcess]:
 
 
 @contextmanager
-def connected(broker: LeveretProcess) -> Iterator[pika.BlockingConnection]:
+def impatient(broker: Broker) -> Iterator[Broker | LeveretProcess]:
+    """A broker with a timeout for everything: RabbitMQ has it for channels that open meanwhile."""
+    if LEVERET:
+        with running(settings=f"[connection]\nconsumer_timeout_ms = {TIMEOUT_MS}\n") as process:
+            yield process
+    elif RABBITMQCTL:
+        set_rabbitmq(consumer_timeout=TIMEOUT_MS, channel_tick_interval=TIMEOUT_MS)
+        try:
+            yield broker
+        finally:
+            set_rabbitmq(consumer_timeout=1_800_000, channel_tick_interval=60_000)
+    else:
+        pytest.skip("not run: RABBITMQCTL, to set the timeout with, is not given")
+
+
+def set_rabbitmq(**variables: int) -> None:
+    for name, value in variables.items():
+        control("eval", f"application:set_env(rabbit, {name}, {value}).")
+
+
+@contextmanager
+def connected(broker: Broker | LeveretProcess) -> Iterator[pika.BlockingConnection]:
     connection = pika.BlockingConnection(pika.URLParameters(broker.url))
     yield connection
     connection.close()
@@ -67,6 +88,7 @@ def patient() -> Iterator[LeveretProcess]:
         yield process
 
 
+@needs_leveret  # RabbitMQ has arguments and policies for it from 3.12 on
 @pytest.mark.parametrize(
     ("queue", "of_queue", "of_consumer"),
     [
@@ -88,19 +110,18 @@ def test_delivery_that_stays_unacknowledged_closes_its_channel(
         check_is_back(other, queue)
 
 
-def test_setting_is_for_all_queues_and_for_gets():
-    settings = f"[connection]\nconsumer_timeout_ms = {TIMEOUT_MS}\n"
-    with running(settings=settings) as impatient, connected(impatient) as connection:
+def test_setting_is_for_all_queues_and_for_gets(broker: Broker):
+    with impatient(broker) as own, connected(own) as connection:
         channel, other = connection.channel(), connection.channel()
-        for name in ("got", "consumed"):
-            channel.queue_declare(name)
-        channel.basic_publish("", "got", b"x")
-        channel.basic_get("got")
-        channel.basic_consume("consumed", lambda *_: None)
+        got, consumed = (channel.queue_declare("", exclusive=True).method.queue for _ in range(2))
+        channel.basic_publish("", got, b"x")
+        channel.basic_get(got)
+        channel.basic_consume(consumed, lambda *_: None)
         check_times_out(channel)
-        check_is_back(other, "got")
+        check_is_back(other, got)
 
 
+@needs_leveret
 def test_consumer_that_acknowledges_in_time_lives_on(patient: LeveretProcess):
     with connected(patient) as connection:
         channel = connection.channel()
@@ -115,6 +136,7 @@ def test_consumer_that_acknowledges_in_time_lives_on(patient: LeveretProcess):
         assert channel.queue_declare("busy", passive=True).method.message_count == 0
 
 
+@needs_leveret
 def test_from_4_3_on_a_quorum_queue_cancels_the_consumer_and_takes_its_messages_back():
     with running("--emulate", "4.3") as broker, connected(broker) as connection:
         channel = connection.channel()
