@@ -1,16 +1,17 @@
 """pika's BlockingConnection and users with different rights, in several vhosts."""
 
 import tempfile
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pika
 import pytest
+from administered import Connections, Definitions, administered
+from conftest import Broker
 from leveret_process import LeveretProcess
 from pika.adapters.blocking_connection import BlockingChannel
-from restarting import LEVERET, needs_leveret
-
-pytestmark = needs_leveret
+from restarting import LEVERET
 
 SETTINGS = """
 vhosts = ["/", "orders"]
@@ -28,32 +29,41 @@ permissions."orders" = { configure = "^own$", write = "^(own|inbox)$", read = "^
 """
 
 
+def define(vhost: str) -> Definitions:
+    """The same for a broker that has it from definitions."""
+    configured = tomllib.loads(SETTINGS)
+    return {
+        "vhosts": [{"name": "orders"}],
+        "users": [
+            {"name": user["name"], "password": user["password"], "tags": ""}
+            for user in configured["users"]
+        ],
+        "permissions": [
+            {"user": user["name"], "vhost": name, **patterns}
+            for user in configured["users"]
+            for name, patterns in user["permissions"].items()
+        ],
+    }
+
+
 @pytest.fixture(scope="module")
-def own_broker() -> Iterator[LeveretProcess]:
+def own(broker: Broker) -> Iterator[Broker]:
+    if not LEVERET:
+        with administered(broker, define) as own:
+            yield own
+        return
     with tempfile.TemporaryDirectory(prefix="leveret-users-") as folder:
         process = LeveretProcess(LEVERET, Path(folder), settings=SETTINGS)
         process.start()
-        yield process
+        yield broker._replace(host="127.0.0.1", port=process.port)
         process.kill()
 
 
 @pytest.fixture
-def connect(own_broker):
-    connections = []
-
-    def connect(user: str, vhost: str) -> BlockingChannel:
-        login = pika.PlainCredentials(user, "secret")
-        connections.append(
-            pika.BlockingConnection(
-                pika.ConnectionParameters("127.0.0.1", own_broker.port, vhost, login)
-            )
-        )
-        return connections[-1].channel()
-
-    yield connect
-    for connection in connections:
-        if connection.is_open:
-            connection.close()
+def connect(own: Broker) -> Iterator[Callable[[str, str], BlockingChannel]]:
+    connections = Connections(own)
+    yield lambda user, vhost: connections.open(user, "secret", vhost).channel()
+    connections.close()
 
 
 @pytest.fixture
