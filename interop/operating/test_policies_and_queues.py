@@ -161,6 +161,7 @@ def test_alternate_exchange_comes_and_goes_with_a_policy(operate, vhost, channel
         ('{"max-length": -1}', "-1 is not a valid maximum length"),
         ('{"max-tallness": 1}', "max-tallness"),
         ("{}", "policy|definition"),
+        ('{"federation-upstream": "x"}', "federation-upstream"),
     ],
 )
 def test_policy_that_makes_no_sense_is_refused(
@@ -246,6 +247,12 @@ def test_definitions_leave_what_is_there_as_it_is(operate, vhost, channel, folde
     import_definitions(operate, folder, definitions(vhost))
     channel.queue_declare("orders", durable=True, arguments={"x-max-length": 1})
     assert ready(channel, "orders") == 1
+
+
+def test_parameters_of_plugins_that_are_not_there_are_refused(operate, vhost, folder):
+    shovel = {"vhost": vhost, "component": "shovel", "name": "mine", "value": {}}
+    with pytest.raises(CommandError, match="shovel"):
+        import_definitions(operate, folder, {"parameters": [shovel]})
 
 
 def test_what_clients_declare_durable_is_exported(operate, vhost, channel, folder):
