@@ -10,6 +10,7 @@ from .queues import POLICIES, QUEUES
 
 _QUEUE_NAMES = tuple(QUEUES)
 _EXCHANGE_NAMES = tuple(EXCHANGES)
+_EXCHANGES = tuple(EXCHANGES.values())
 CLIENTS = 3
 CHANNELS = 2
 
@@ -36,6 +37,7 @@ class Actions:
         self.exchanges = exchanges
         self._copying = chance.choice((0, 0, 0.1, 0.4))
         self.actions: list[Action] = []
+        self._has_values = any(_EXCHANGES[each].looks_at_values for each in exchanges)
         self._streams = self._those_that("stream")
 
     def _those_that(self, trait: str) -> list[int]:
@@ -79,6 +81,7 @@ class Actions:
             "count": self.chance.choice((1, 1, 2, 5, 12)),
             "size": self.chance.choice((8, 8, 60, 60, 300, 300, 5000)),
             "delay": self.chance.choice((0, 1, 30, 120, 1000)),
+            "value": self._below(4) if self._has_values and self.chance.random() < 0.8 else -1,
             "cc": self._copy(),
             "bcc": self._copy(),
         }
@@ -188,6 +191,16 @@ class Actions:
             key=self._queue(),
             nowait=int(self.chance.random() < 0.2),
         )
+
+    def _link(self) -> None:
+        """Bind an exchange to another one, or no longer."""
+        linkable = [each for each in self.exchanges if _EXCHANGES[each].may_be_linked]
+        source, to = self.chance.choice(linkable), self.chance.choice(linkable)
+        where = {"exchange": source, "to": to, "key": self._queue()}
+        if self.chance.random() < 0.8:
+            self._on_existing("link", **where)
+        else:
+            self._on_channel("unlink", **where)
 
     def _unbind(self) -> None:
         self._on_channel(

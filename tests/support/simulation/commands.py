@@ -8,7 +8,18 @@ from . import delays, routing, serving, streams
 from .exchanges import EXCHANGES
 from .model import Model
 from .queues import traits_of
-from .things import Commit, Delivery, Expected, MChannel, MConsumer, MQueue, Outcome, Refused, Sent
+from .things import (
+    BindingKey,
+    Commit,
+    Delivery,
+    Expected,
+    MChannel,
+    MConsumer,
+    MQueue,
+    Outcome,
+    Refused,
+    Sent,
+)
 
 
 class Commands:
@@ -91,21 +102,36 @@ class Commands:
     ) -> list[Expected]:
         self._model.check_exchange(exchange)
         self._model.find(queue)
-        binding = (exchange, queue, key)
-        batch = 0
-        if self._model.is_durable(binding):
-            if binding not in self._model.bindings:
-                self._model.note(("binding", *binding), True)
-            batch = self._model.batch_of(("binding", *binding))
-        self._model.bindings.add(binding)
+        batch = self._bind((exchange, queue, key))
         return _answer(nowait, Expected(Queue.BindOk, batch=batch))
+
+    def _bind(self, binding: BindingKey) -> int:
+        """The batch that has a binding that must be there now, 0 for none."""
+        model = self._model
+        batch = 0
+        is_new = binding not in model.bindings
+        if model.is_durable(binding):
+            if is_new:
+                model.note(("binding", *binding), True)
+            batch = model.batch_of(("binding", *binding))
+        if is_new:
+            model.bindings[binding] = None
+            routing.replay(model, binding[0], binding[1])
+        return batch
+
+    def _do_link(self, channel: MChannel, to: str, exchange: str, key: str) -> list[Expected]:
+        self._model.check_exchange(exchange)
+        self._model.check_exchange(to)
+        return _answer(False, Expected(Exchange.BindOk, batch=self._bind((exchange, to, key))))
+
+    def _do_unlink(self, channel: MChannel, to: str, exchange: str, key: str) -> list[Expected]:
+        self._model.unbind((exchange, to, key))
+        return _answer(False, Expected(Exchange.UnbindOk))
 
     def _do_unbind(
         self, channel: MChannel, queue: str, exchange: str, key: str
     ) -> list[Expected]:  # fmt: skip
-        binding = (exchange, queue, key)
-        if binding in self._model.bindings:
-            self._model.unbind(binding)
+        self._model.unbind((exchange, queue, key))
         return _answer(False, Expected(Queue.UnbindOk))
 
     def _do_publish(

@@ -11,10 +11,10 @@ from fake_client import Received, shown
 from . import streams
 from .commands import Commands
 from .deliveries import check_deliveries
+from .names import name_of
 from .quorum import check_count
 from .stage import Command, SimulatedClient, Stage
 from .things import Expected, MChannel, Refused, Violation
-from .world import name_of
 
 
 class Comparison:

@@ -8,9 +8,9 @@ from fake_client import Received, shown
 from . import delays, serving, streams
 from .expiry import is_too_late
 from .model import Model
+from .names import name_of
 from .quorum import check_count
 from .things import Entry, MChannel, MConsumer, MQueue, Violation
-from .world import name_of
 
 Observed: TypeAlias = list[tuple[MChannel, Received]]
 

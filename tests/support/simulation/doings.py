@@ -1,29 +1,20 @@
 """What clients do: the actions of a story as commands, for the broker and for the model."""
 
-from itertools import count
 from typing import Any
 
-from pamqp.commands import Basic, Channel, Exchange, Queue, Tx
+from pamqp.commands import Basic, Channel, Queue, Tx
 
-from .conversation import Conversation
-from .exchanges import EXCHANGES
+from .exchange_doings import ExchangeDoings
+from .exchanges import EXCHANGES, binding_arguments, binding_key, routing_key
 from .messages import compose
 from .queues import QUEUES, traits_of
-from .stage import Stage
 from .things import MChannel, Outcome
 
 _QUEUE_NAMES = tuple(QUEUES)
 
 
-class Doings:
+class Doings(ExchangeDoings):
     """One method for each action of a client."""
-
-    def __init__(self, stage: Stage, conversation: Conversation):
-        self._stage = stage
-        self._conversation = conversation
-        self._send = conversation.send
-        self._next_body = count(1).__next__
-        self._next_tag = count(1).__next__
 
     def disconnect(self, client: int) -> None:
         self._conversation.disconnect(client)
@@ -35,10 +26,6 @@ class Doings:
     def _need_queue(self, client: int, channel: int, queue: int) -> None:
         if self._queue_name(client, queue) not in self._stage.model.queues:
             self.declare_queue(client, channel, queue, nowait=0, more=1)
-
-    def _need_exchange(self, client: int, channel: int, exchange: int) -> None:
-        if list(EXCHANGES)[exchange] not in self._stage.model.exchanges:
-            self.declare_exchange(client, channel, exchange, more=1)
 
     def _would_meet(self, name: str, *others: str) -> bool:
         """Whether there are, or may soon be, consumers of a special queue, or others of these
@@ -125,28 +112,11 @@ class Doings:
             return
         self._send(client, channel, more, "purge", {"queue": name}, Queue.Purge(queue=name))
 
-    def declare_exchange(self, client: int, channel: int, exchange: int, more: int) -> None:
-        name = list(EXCHANGES)[exchange]
-        traits = EXCHANGES[name]
-        declare = Exchange.Declare(
-            exchange=name,
-            exchange_type=traits.type,
-            durable=traits.durable,
-            auto_delete=traits.auto_delete,
-            arguments=traits.arguments,
-        )
-        self._send(client, channel, more, "declare_exchange", {"exchange": name}, declare)
-
-    def delete_exchange(self, client: int, channel: int, exchange: int, more: int) -> None:
-        name = list(EXCHANGES)[exchange]
-        delete = Exchange.Delete(exchange=name)
-        self._send(client, channel, more, "delete_exchange", {"exchange": name}, delete)
-
     def _binding(self, client: int, exchange: int, queue: int, key: int) -> dict[str, str]:
         return {
             "queue": self._queue_name(client, queue),
             "exchange": list(EXCHANGES)[exchange],
-            "key": _QUEUE_NAMES[key],
+            "key": binding_key(list(EXCHANGES)[exchange], key, _QUEUE_NAMES[key]),
         }
 
     def bind(
@@ -168,6 +138,7 @@ class Doings:
             queue=binding["queue"],
             exchange=binding["exchange"],
             routing_key=binding["key"],
+            arguments=binding_arguments(binding["exchange"], binding["key"]),
             nowait=bool(nowait),
         )
         self._send(client, channel, more, "bind", binding | {"nowait": bool(nowait)}, bind)
@@ -177,7 +148,10 @@ class Doings:
     ) -> None:
         options = self._binding(client, exchange, queue, key)
         unbind = Queue.Unbind(
-            queue=options["queue"], exchange=options["exchange"], routing_key=options["key"]
+            queue=options["queue"],
+            exchange=options["exchange"],
+            routing_key=options["key"],
+            arguments=binding_arguments(options["exchange"], options["key"]),
         )
         self._send(client, channel, more, "unbind", options, unbind)
 
@@ -200,7 +174,9 @@ class Doings:
                 self._need_exchange(client, channel, exchange)
             self._need_queue(client, channel, queue)
         name = "" if exchange < 0 else list(EXCHANGES)[exchange]
-        key = _QUEUE_NAMES[queue] if name else self._queue_name(client, queue)
+        key = self._queue_name(client, queue)
+        if name:
+            key = routing_key(name, queue, _QUEUE_NAMES[queue])
         for nth in range(count):
             sent, wire = compose(
                 self._next_body(),

@@ -5,7 +5,7 @@ from typing import Any
 from fake_client import message
 from leveret.amqp.frames import OVERHEAD_BYTES
 
-from .exchanges import LATE
+from .exchanges import LATE, headers_of, id_of
 from .queues import QUEUES, traits_of
 from .things import Sent
 from .world import FRAME_MAX, body_of
@@ -27,6 +27,7 @@ def compose(
     delay: int,
     cc: int,
     bcc: int,
+    value: int,
 ) -> tuple[Sent, bytes]:
     """A message that is published with these; -1 stands for none. `number` is its own alone."""
     body = body_of(number, size)
@@ -35,6 +36,7 @@ def compose(
     copied, blind = (() if expires or to < 0 else (_QUEUE_NAMES[to],) for to in (cc, bcc))
     delay_ms = delay if exchange == LATE else 0
     headers: dict[str, Any] = {"x-delay": delay_ms} if delay_ms else {}
+    headers |= headers_of(value)
     headers |= {name: list(keys) for name, keys in (("CC", copied), ("BCC", blind)) if keys}
     wire = message(
         body,
@@ -47,6 +49,7 @@ def compose(
         priority=priority or None,
         expiration=str(expiration) if expires else None,
         headers=headers or None,
+        message_id=id_of(value),
     )
     sent = Sent(
         number,
@@ -57,6 +60,7 @@ def compose(
         ttl_ms=expiration if expires else None,
         content_bytes=len(wire) - OVERHEAD_BYTES - int.from_bytes(wire[3:7]),
         delay_ms=delay_ms,
+        value=value,
         cc=copied,
         copies=(*copied, *blind),
     )

@@ -11,7 +11,8 @@ from fake_client import Received
 
 from . import expiry, limits, quorum, routing, serving, streams
 from .dead_letters import Burial, Reason, letter_of, may_enter
-from .exchanges import EXCHANGES
+from .exchanges import EXCHANGES, Basis
+from .names import name_of
 from .queues import REJECT_PUBLISH_DLX, Traits
 from .things import (
     BindingKey,
@@ -28,7 +29,6 @@ from .things import (
     Sent,
     Violation,
 )
-from .world import name_of
 
 
 class Model:
@@ -42,7 +42,10 @@ class Model:
         self.queues: dict[str, MQueue] = {}
         self.incarnations: list[MQueue] = []
         self.exchanges: set[str] = set()
-        self.bindings: set[BindingKey] = set()
+        self.bindings: dict[BindingKey, None] = {}
+        """In the order in which they came."""
+        self.histories: dict[str, list[Sent]] = {}
+        """What exchanges remember of what has passed."""
         self.policies: set[str] = set()
         self.facts: dict[tuple[str, ...], list[tuple[int, bool]]] = {}
         """Of what is durable, beside queues: since which batch it was there, or not."""
@@ -55,6 +58,7 @@ class Model:
         self.arrivals: list[tuple[MClient, Received]] = []
         """What consumers have been sent in this step and what is not taken account of yet."""
         self.queue_number: Callable[[str], int] = lambda name: 0
+        self.choice_of: Callable[[list[BindingKey], Basis, object], str | None] = lambda *_: None
         self.first_offset: Callable[[MQueue], int] = lambda stream: 0
 
     # --- topology -----------------------------------------------------------------------------
@@ -96,15 +100,16 @@ class Model:
     def unbind(self, key: BindingKey) -> None:
         if key not in self.bindings:
             return
-        self.bindings.discard(key)
-        if self.is_durable(key):
-            self.note(("binding", *key), False)
+        self._drop_binding(key)
         exchange = key[0]
         if EXCHANGES[exchange].auto_delete and not any(b[0] == exchange for b in self.bindings):
             self.remove_exchange(exchange)
 
     def is_durable(self, key: BindingKey) -> bool:
-        return EXCHANGES[key[0]].durable and self.queues[key[1]].durable
+        source, destination, _ = key
+        if destination in EXCHANGES:
+            return EXCHANGES[source].durable and EXCHANGES[destination].durable
+        return EXCHANGES[source].durable and self.queues[destination].durable
 
     def remove_exchange(self, name: str) -> None:
         self.exchanges.discard(name)
@@ -112,10 +117,16 @@ class Model:
             self.remove_queue(self.queues[name])
         if EXCHANGES[name].durable:
             self.note(("exchange", name), False)
+        self.histories.pop(name, None)
         for key in [key for key in self.bindings if key[0] == name]:
-            self.bindings.discard(key)
-            if self.is_durable(key):
-                self.note(("binding", *key), False)
+            self._drop_binding(key)
+        for key in [key for key in self.bindings if key[1] == name]:
+            self.unbind(key)
+
+    def _drop_binding(self, key: BindingKey) -> None:
+        del self.bindings[key]
+        if self.is_durable(key):
+            self.note(("binding", *key), False)
 
     def remove_queue(self, queue: MQueue) -> int:
         ready = len(queue.ready)

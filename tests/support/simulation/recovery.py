@@ -148,19 +148,21 @@ def _check_facts(model: Model, world: World, disk: _Disk) -> None:
                 allowed.add(present)
         if (key in there) not in allowed:
             raise Violation(f"{'risen' if key in there else 'lost'}: {' '.join(key)}")
-        there.discard(key)
+        there.pop(key, None)
     if there:
         raise Violation(f"risen: {there}")
 
 
-def _there(world: World) -> set[tuple[str, ...]]:
+def _there(world: World) -> dict[tuple[str, ...], None]:
+    """What is durable beside queues, bindings in their order."""
     vhost = world.broker.vhosts["/"]
-    found: set[tuple[str, ...]] = {("policy", policy.name) for policy in vhost.policies.all()}
+    policies = [("policy", policy.name) for policy in vhost.policies.all()]
+    found: dict[tuple[str, ...], None] = dict.fromkeys(policies)
     for name, exchange in vhost.exchanges.items():
         if name in EXCHANGES:
-            found.add(("exchange", name))
+            found["exchange", name] = None
             for binding in exchange.bindings.values():
-                found.add(("binding", name, binding.destination.name, binding.routing_key))
+                found["binding", name, binding.destination.name, binding.routing_key] = None
     return found
 
 
@@ -212,8 +214,13 @@ def check_restart(model: Model, world: World) -> Aftermath:
     if leftovers := world.leftovers():
         raise Violation(f"restart: streams have kept {leftovers}")
     facts = {key for key, history in model.facts.items() if history[-1][1]}
-    if _there(world) != facts:
+    if _there(world).keys() != facts:
         raise Violation(f"restart: there are {_there(world)}, not {facts}")
+    in_order = [("binding", *key) for key in model.bindings if model.is_durable(key)]
+    for exchange in EXCHANGES:
+        there = [key for key in _there(world) if key[:2] == ("binding", exchange)]
+        if there != [key for key in in_order if key[1] == exchange]:
+            raise Violation(f"restart: the order of bindings is {there}")
     return Aftermath(model, world, _Disk(model.batch, model.batch))
 
 
@@ -247,12 +254,12 @@ def start_over(model: Model, world: World, after: Aftermath, *, redelivered: boo
             queue.stored.append(entry)
             insort(queue.ready, entry)
         streams.begin_again(queue)
-    for key in sorted(_there(world)):
+    for key in _there(world):
         fresh.facts[key] = [(0, True)]
         if key[0] == "exchange":
             fresh.exchanges.add(key[1])
         elif key[0] == "policy":
             fresh.policies.add(key[1])
         else:
-            fresh.bindings.add((key[1], key[2], key[3]))
+            fresh.bindings[key[1], key[2], key[3]] = None
     return fresh

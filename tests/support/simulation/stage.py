@@ -62,6 +62,7 @@ class Stage:
         self.model = model
         model.queue_number = self._queue_number
         model.first_offset = self._first_offset
+        model.choice_of = self.world.choices.of
 
     def _queue_number(self, name: str) -> int:
         """The number that the broker has given a queue; 0 if that is gone already."""

@@ -29,7 +29,16 @@ _SPECIAL = (
 )
 
 _EXCHANGES = "direct fanout fleeting vanishing late"
-_RARE_EXCHANGES = ("vain forked forked stopgap stopgap",)
+_RARE_EXCHANGES = (
+    "vain forked forked stopgap stopgap",
+    "topical topical",
+    "heads heads heads",
+    "spread spread",
+    "spread_by_header spread_by_id",
+    "shards shards",
+    "dice dice",
+    "recent recent",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +59,14 @@ def story(seed: int) -> Story:
     scene.prelude()
     for _ in range(chance.choice((20, 60, 120))):
         scene.add_one()
+    # What gives way when memory is short nobody can tell.
+    roomy = any(list(EXCHANGES.values())[each].remembers for each in scene.exchanges)
     quorum = any(QUEUES[_QUEUE_NAMES[queue]].quorum for queue in scene.cast)
+    budgets = (0, 0, 0, 20000) if quorum else (0, 0, 3000, 20000)
     return Story(
         tuple(scene.actions),
         segment_bytes=chance.choice((1024, 2048, 1 << 20)),
-        memory_budget_bytes=chance.choice((0, 0, 0, 20000) if quorum else (0, 0, 3000, 20000)),
+        memory_budget_bytes=0 if roomy else chance.choice(budgets),
         snapshots=chance.random() < 0.5,
     )
 
@@ -70,7 +82,7 @@ def _cast(chance: Random) -> list[int]:
 
 def _exchanges(chance: Random, cast: list[int]) -> list[int]:
     """The exchanges of a story, those for its dead letters among them."""
-    chosen = f"{_EXCHANGES} {' '.join(chance.sample(_RARE_EXCHANGES, chance.choice((0, 0, 1))))}"
+    chosen = f"{_EXCHANGES} {' '.join(chance.sample(_RARE_EXCHANGES, chance.choice((0, 1, 2))))}"
     names = list(EXCHANGES)
     to = {QUEUES[_QUEUE_NAMES[queue]].dead_letter_exchange for queue in cast}
     return [names.index(name) for name in (*chosen.split(), *filter(to.__contains__, names))]
@@ -105,6 +117,7 @@ class _Scene(Plots):
             self._declare_exchange: 2,
             self._delete_exchange: chance.choice((0, 1)),
             self._bind: 4,
+            self._link: chance.choice((0, 0, 2)),
             self._unbind: 1,
             self._close_channel: 1,
             self._disconnect: 1,

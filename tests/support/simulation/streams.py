@@ -10,9 +10,9 @@ from collections.abc import Container, Sequence
 
 from fake_client import Received
 
+from .names import name_of
 from .queues import STREAM_POLICY, STREAM_POLICY_BYTES
 from .things import Entry, MConsumer, MQueue, Violation
-from .world import name_of
 
 HEADER = "x-stream-offset"
 

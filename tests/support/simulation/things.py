@@ -43,6 +43,8 @@ class Sent:
     content_bytes: int = 0
     """What it takes on the wire, beside the method."""
     delay_ms: int = 0
+    value: int = -1
+    """What its headers and its message id say, -1 for nothing."""
     cc: tuple[str, ...] = ()
     """What its header CC says."""
     copies: tuple[str, ...] = ()

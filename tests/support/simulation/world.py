@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fake_client import FakeServer, Received
+from fake_client import FakeServer
 from leveret.broker import clearing as clearing_module
 from leveret.broker import delay_line as delay_line_module
 from leveret.broker import held_deliveries as held_deliveries_module
@@ -23,9 +23,12 @@ from leveret.broker import stream_queue as stream_queue_module
 from leveret.broker.alarms import Alarm
 from leveret.broker.broker import Broker
 from leveret.broker.configuration import Configuration
+from leveret.broker.consistent_hash_exchange import ConsistentHashExchange
 from leveret.broker.delayed_exchange import DelayedExchange
 from leveret.broker.message import Message, restored
+from leveret.broker.modulus_hash_exchange import ModulusHashExchange
 from leveret.broker.policy_checks import checked_policy
+from leveret.broker.random_exchange import RandomExchange
 from leveret.broker.server import COMMIT_DELAY_S, LAZY_MAX_BYTES
 from leveret.broker.stream_queue import StreamQueue
 from leveret.storage import log as log_module
@@ -36,7 +39,9 @@ from leveret.storage.opening import Recovered, open_journal
 from leveret.storage.settings import Settings
 from memory_disk import MemoryDisk
 
-from .things import Death, Violation, named
+from .choices import Choices, telling
+from .names import name_of, number_of
+from .things import Violation
 
 ROOMY_BYTES = 1 << 40
 FRAME_MAX = 4096
@@ -56,6 +61,7 @@ class World(FakeServer):
         self.memory_budget_bytes = memory_budget_bytes
         self.disk = MemoryDisk()
         self.unique = count(1)
+        self.choices = Choices(self.unique.__next__)
         self.taken = 0
         """Batches that have been taken from the journal."""
         self.written = 0
@@ -81,7 +87,7 @@ class World(FakeServer):
             lambda: f"{next(self.unique):022}",
             self.journal,
             self.recovered,
-            random_below=lambda end: next(self.unique) % end,
+            random_below=self.choices,
             now=now,
         )
         self._started = True
@@ -114,7 +120,7 @@ class World(FakeServer):
 
     def contents(self) -> dict[str, list[int]]:
         """The bodies' numbers that each queue holds right after a start."""
-        return {name: list(map(_number_of, held)) for name, held in self._messages().items()}
+        return {name: list(map(number_of, held)) for name, held in self._messages().items()}
 
     def names(self) -> dict[str, list[str]]:
         """The names of the messages that each queue holds right after a start."""
@@ -276,38 +282,6 @@ def _is_dropped(queue: Any, stored: int) -> bool:
     return isinstance(queue, StreamQueue) and stored < queue.begins_at[1]
 
 
-def name_of(message: Received | Message) -> str:
-    """What a message is told from all others by: the number that its body begins with, and what its
-    headers say of copies and deaths.
-    """
-    copies = [key for header in ("CC", "BCC") for key in _keys_in(message, header)]
-    return named(_number_of(message), copies, _deaths_of(message))
-
-
-def _keys_in(message: Received | Message, header: str) -> list[str]:
-    if isinstance(message, Received):
-        return (message.headers or {}).get(header, [])
-    field = message.properties.headers().get(header)
-    items: Any = [] if field is None else field.value
-    return [item.text for item in items]
-
-
-def _deaths_of(message: Received | Message) -> list[Death]:
-    if isinstance(message, Received):
-        told = (message.headers or {}).get("x-death", ())
-        return [(each["queue"], each["reason"], each["count"]) for each in told]
-    field = message.properties.headers().get("x-death")
-    if field is None:
-        return []
-    items: Any = field.value
-    tables = [item.value for item in items]
-    return [(t["queue"].text, t["reason"].text, t["count"].integer) for t in tables]
-
-
-def _number_of(message: Received | Message) -> int:
-    return int(message.body.split(b" ", 1)[0])
-
-
 def body_of(number: int, size: int) -> bytes:
     """A body of about that size that begins with its number."""
     return f"{number} ".encode().ljust(size, b".")
@@ -315,7 +289,9 @@ def body_of(number: int, size: int) -> bytes:
 
 @contextmanager
 def small_scale() -> Generator[None, None, None]:
-    """Make everything small that is large for speed's sake, so that a few messages reach it."""
+    """Make everything small that is large for speed's sake, so that a few messages reach it, and
+    have exchanges tell what they choose.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(line_module, "LOADED_MESSAGES", 3)
         patch.setattr(line_module, "PAGED_MESSAGES", 4)
@@ -331,4 +307,6 @@ def small_scale() -> Generator[None, None, None]:
         patch.setattr(stream_queue_module, "DROPPED_SEGMENTS", 1)
         patch.setattr(stream_cursor_module, "AHEAD_MESSAGES", 3)
         patch.setattr(log_module, "BLOCK_BYTES", 256)
+        for kind in (ConsistentHashExchange, ModulusHashExchange, RandomExchange):
+            patch.setattr(kind, "match", telling(kind.match))
         yield
