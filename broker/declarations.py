@@ -24,9 +24,11 @@ from ..amqp.methods import (
     QueueUnbindOk,
 )
 from .channel import Channel
+from .clearing import CLEARED_AT_ONCE
 from .exchange import Exchange
 from .permissions import Right
 from .property_kinds import DIRECT_REPLY_TO
+from .remainder import CLEARED_PER_EFFORT
 
 _WITHOUT_LINE_BREAKS = str.maketrans("", "", "\r\n")
 
@@ -231,7 +233,15 @@ def queue_purge(channel: Channel, call: QueuePurge) -> None:
     channel.connection.permissions.check(Right.READ, "queue", name)
     queue = channel.connection.vhost.queue(name, channel.connection)
     queue.check_purge()
-    _answer(channel, call.nowait, QueuePurgeOk(queue.purge()))
+    count = queue.purge()
+    _count_cleared(channel, count)
+    _answer(channel, call.nowait, QueuePurgeOk(count))
+
+
+def _count_cleared(channel: Channel, messages: int) -> None:
+    """Count the effort of having put an end to messages, as far as that is not left to others."""
+    effort = min(messages, CLEARED_AT_ONCE) // CLEARED_PER_EFFORT
+    channel.connection.receiver.effort_left -= effort
 
 
 def queue_delete(channel: Channel, call: QueueDelete) -> None:
@@ -243,4 +253,5 @@ def queue_delete(channel: Channel, call: QueueDelete) -> None:
     if name in vhost.queues:
         queue = vhost.queue(name, connection)
         count = vhost.delete_queue(queue, if_unused=call.if_unused, if_empty=call.if_empty)
+        _count_cleared(channel, count)
     _answer(channel, call.nowait, QueueDeleteOk(count))

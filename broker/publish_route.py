@@ -18,6 +18,11 @@ _SHARED_BYTES = 16 << 20
 _ROUTE_BYTES = 360
 """What a route costs apart from its publish frame, which is kept, and the list of its queues."""
 
+_WIDE_QUEUES = 100
+"""Routes to more queues are not remembered: looking them up is what bounds their number in a turn,
+and costs less than the enqueuing.
+"""
+
 SINGLY, ENQUEUE, STORE = range(3)
 """What there is to do with a message, once its route is known."""
 
@@ -111,7 +116,8 @@ class PublishRoutes:
         self.forget()
 
     def look_up(self, publish: bytes) -> Route:
-        """The route for a publish frame; it is remembered unless it is refused.
+        """The route for a publish frame; it is remembered unless it is refused or leads to very
+        many queues.
 
         Raises FrameError, NotFound, AccessRefused, NotSupported.
         """
@@ -124,6 +130,8 @@ class PublishRoutes:
             permissions.check_topic(Right.WRITE, exchange_name, routing_key)
         route = Route(address, exchange, routing_key, bool(bits & MANDATORY))
         self._find_queues(route)
+        if len(route.queues) > _WIDE_QUEUES:
+            return route
         if len(self._known) >= _OWN_ROUTES:
             self._take_memory(_ROUTE_BYTES + 3 * len(publish) + 16 * len(route.queues))
         self._known[publish] = route

@@ -40,6 +40,7 @@ from .permissions import Right
 from .property_kinds import PERSISTENT, SPECIAL, TRANSIENT
 from .publish_route import SINGLY, STORE, PublishRoutes, Route
 from .queue import Queue
+from .remainder import QUEUES_PER_EFFORT, EnoughForNow
 from .special import apply_special_properties
 from .transaction import Transaction
 
@@ -216,7 +217,7 @@ class Publisher:
     def _publish_singly(
         self, route: Route, asked: int, content: bytes, body_bytes: int, position: int
     ) -> None:
-        """Publish a message that wants more than enqueuing."""
+        """Publish a message that wants more than enqueuing. Raises EnoughForNow."""
         connection = self._channel.connection
         connection.receiver.position = position
         message = Message(
@@ -230,6 +231,8 @@ class Publisher:
         accepted = self._publish(route, message, asked)
         if self.confirms is not None:
             self._confirm(1, stored=message.stored != 0, accepted=accepted)
+        if connection.receiver.effort_left <= 0:
+            raise EnoughForNow
 
     def _irregular(self, data: bytes, at: int, header_at: int) -> int:
         """Where to go on when no whole message stands at `at`: there, if all that lacks is more
@@ -250,9 +253,12 @@ class Publisher:
 
     def _resolve(self, data: bytes, at: int, behind: int) -> Route | None:
         """The route for the publish frame at `at`; None while it is incomplete, or if it is to be
-        refused: as in RabbitMQ not before its content has come.
+        refused: as in RabbitMQ not before its content has come. Raises EnoughForNow.
         """
         connection = self._channel.connection
+        if connection.receiver.effort_left <= 0:
+            connection.receiver.position = at
+            raise EnoughForNow
         check_head(METHOD, self._number, behind - at - OVERHEAD_BYTES, connection.payload_max)
         if behind > len(data):
             return None
@@ -261,10 +267,12 @@ class Publisher:
         if frame[-1] != END:
             raise bad_end(METHOD, frame[HEAD.size : -1], frame[-1])
         try:
-            return self.routes.look_up(frame)
+            route = self.routes.look_up(frame)
         except (SoftError, NotSupported):
             self._assemble(frame)
             return None
+        self._count(route.queues)
+        return route
 
     # --- frame by frame -----------------------------------------------------------------------
 
@@ -308,12 +316,17 @@ class Publisher:
         queues = route.queues
         if route.per_message or len(keys) > 1:
             queues = tuple(self._vhost.route(route.exchange, keys, message) or ())
+        self._count(queues)
         if self._vhost.firehose is not None:
             self._vhost.firehose.published(self._channel, keys, message, queues)
         if self.transaction is not None:
             self.transaction.publish(message, queues, route.mandatory)
             return True
         return self.deliver(message, queues, route.mandatory)
+
+    def _count(self, queues: tuple[Queue, ...]) -> None:
+        """Count the effort of a message, or of finding a route."""
+        self._channel.connection.receiver.effort_left -= 1 + len(queues) // QUEUES_PER_EFFORT
 
     def _check_copies(self, exchange: "Exchange", keys: list[str]) -> None:
         """Ask for topic permissions for the keys of CC and BCC, as RabbitMQ does from 4.0 on."""

@@ -41,6 +41,7 @@ from .connection_limits import check_channel_limit
 from .handshake import ACCEPTED_HEADERS, Handshake, HandshakeFailed
 from .log import fields
 from .logins import Verification
+from .remainder import METHOD_EFFORT, EnoughForNow, Remainder
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -68,7 +69,7 @@ class Receiver:
     The connection is passed along rather than kept: the two would hold each other in memory.
     """
 
-    __slots__ = ("_handshake", "_rest", "method", "number", "position")
+    __slots__ = ("_handshake", "_rest", "effort_left", "method", "number", "position")
 
     def __init__(self) -> None:
         self._handshake: Handshake | None = None
@@ -79,6 +80,8 @@ class Receiver:
         """Class and method id, as one number, of what is being handled."""
         self.number = 0
         """The channel number of what is being handled."""
+        self.effort_left = 0
+        """How much more is done of what has come before others have their turn."""
 
     @property
     def method_ids(self) -> tuple[int, int]:
@@ -117,15 +120,20 @@ class Receiver:
     def _handle(self, connection: "Connection", data: bytes, at: int) -> None:
         """Handle the frames from `at` on; what is left over is the rest to come back to."""
         self.position = at
+        self.effort_left = connection.broker.turn_bounds.effort
         while not connection.finished:
             try:
                 if self._receive(connection, data):
                     break
+            except EnoughForNow:
+                break
             except Exception as error:
                 connection.fail(error)
                 if connection.waiting:
                     break
         self._rest = data[self.position :] if self.position < len(data) else b""
+        if self._rest and self.effort_left <= 0 and not connection.waiting:
+            Remainder(connection)
 
     def _receive(self, connection: "Connection", data: bytes) -> bool:
         """Handle frames from `position` on; False if it must be called again, in a new state."""
@@ -242,7 +250,8 @@ class Receiver:
             kind, number, payload, at = framed
             self.position = at
             self._receive_frame(connection, kind, number, payload)
-            if connection.state is not State.OPEN or connection.waiting or connection.is_full:
+            enough = self.effort_left <= 0 or connection.waiting or connection.is_full
+            if enough or connection.state is not State.OPEN:
                 return connection.state is State.OPEN
         self.position = at
         return True
@@ -251,7 +260,11 @@ class Receiver:
         self, connection: "Connection", kind: int, number: int, payload: bytes
     ) -> None:
         self.number = number
-        self.method = int.from_bytes(payload[:4]) if kind == METHOD else 0
+        if kind == METHOD:
+            self.method = int.from_bytes(payload[:4])
+            self.effort_left -= METHOD_EFFORT
+        else:
+            self.method = 0
         if kind == HEARTBEAT:
             return
         if number == 0:

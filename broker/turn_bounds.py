@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class TurnBounds:
-    """What a channel's work does in one turn at most. Smaller bounds change when something is done,
-    not what is.
+    """What is done in one turn at most. Smaller bounds change when something is done, not what
+    is.
     """
 
     acknowledged: int = 5000
@@ -14,3 +14,5 @@ class TurnBounds:
     """How many deliveries of a channel are settled: acknowledged, or otherwise."""
     published: int = 500
     """How many messages of a transaction are published."""
+    effort: int = 1000
+    """How much is done of what has come from one client, see `remainder`."""

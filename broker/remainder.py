@@ -1,0 +1,61 @@
+"""What is left of the input of a connection when a turn has done enough of it.
+
+Others are served before it goes on. To the client that is nothing but the pace: it is not read from
+meanwhile, and everything is done in the order in which it came.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+METHOD_EFFORT = 4
+"""What a method counts as effort, one of which takes some 10 µs. Some count more for what they
+find.
+"""
+
+QUEUES_PER_EFFORT = 8
+"""A message that is looked at by itself counts one, and one more for so many queues; so does
+finding out where a publish leads to.
+"""
+
+CLEARED_PER_EFFORT = 50
+"""To how many messages a client can put an end for that."""
+
+
+class EnoughForNow(Exception):
+    """Raised between two messages where each is looked at: a test in the loop would cost those who
+    publish in bulk.
+    """
+
+
+class Remainder:
+    """What is left, as `Work` for the next turn."""
+
+    __slots__ = ("_connection", "_put_off", "dirty")
+
+    def __init__(self, connection: "Connection"):
+        self._connection = connection
+        self._put_off = False
+        self.dirty = False
+        connection.wait()
+        connection.broker.mark_dirty(self)
+
+    @property
+    def name(self) -> str:
+        """Of the connection."""
+        return f"connection {self._connection.name}"
+
+    @property
+    def vhost_name(self) -> str:
+        """Of its vhost."""
+        return self._connection.vhost.name
+
+    def dispatch(self) -> bool:
+        """Nothing in the turn that has done enough; in the next one, have the connection go on."""
+        if not self._put_off:
+            self._put_off = True
+            return True
+        self.dirty = False
+        self._connection.waited()
+        return False
