@@ -237,6 +237,7 @@ class Broker:
         self.commits.finish()
         for settling in tuple(self.settlings):
             settling.finish()
+        self.dirty = [work for work in self.dirty if work.dirty]
         self.do_postponed()
         for vhost in self.vhosts.values():
             for queue in vhost.queues.values():

@@ -356,6 +356,15 @@ def test_a_stop_meanwhile_has_all_flagged_and_counted(
         assert {each.headers["x-delivery-count"] for each in got} == {1}
 
 
+def test_a_turn_after_the_stop_finds_nothing_to_do(
+    server: DurableServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    begin(consumer_of_all(server), GIVE_BACK)
+    server.broker.note_deliveries()
+    one_turn(server)
+    assert "internal error" not in caplog.text
+
+
 def test_a_crash_meanwhile_loses_no_dead_letter(server: DurableServer) -> None:
     client = consumer_of_all(server, DEAD)
     begin(client, NACK)

@@ -95,13 +95,17 @@ class FakeServer:
         """
         broker = self.broker
         while True:
-            broker.finish_turn()
-            for connection in broker.take_touched():
-                connection.transport.flush()
+            self.one_turn()
             if broker.dirty or broker.touched:
                 continue
             if not broker.wants_turn or broker.memory.again:
                 return
+
+    def one_turn(self) -> None:
+        """Finish one turn."""
+        self.broker.finish_turn()
+        for connection in self.broker.take_touched():
+            connection.transport.flush()
 
     def advance(self, seconds: float) -> None:
         """Let time pass, with a turn for every deadline on the way."""
@@ -120,7 +124,9 @@ class FakeClient:
     While it is not `reading`, everything that the server sends stays there.
     """
 
-    def __init__(self, server: FakeServer, *, from_loopback: bool = True):
+    def __init__(
+        self, server: FakeServer, *, from_loopback: bool = True, name: str = "client -> broker"
+    ):
         self.server = server
         self.reading = True
         self.hung_up = False
@@ -130,9 +136,7 @@ class FakeClient:
         self.payload_max = 131_064
         self._undecoded = b""
         self._received: deque[Received] = deque()
-        self.connection = Connection(
-            server.broker, self, "client -> broker", from_loopback=from_loopback
-        )
+        self.connection = Connection(server.broker, self, name, from_loopback=from_loopback)
 
     # --- the transport ------------------------------------------------------------------------
 

@@ -224,6 +224,11 @@ class Actions:
         ):
             self._add(name)
 
+    def _go_on(self) -> None:
+        """Work that takes several turns has one or some."""
+        for _ in range(self.chance.choice((1, 1, 2, 5))):
+            self._add("go_on", pick=self._below(4))
+
     def _wait(self) -> None:
         self._add("wait", milliseconds=self.chance.choice((10, 10, 60, 60, 150, 150, 1000)))
 

@@ -5,12 +5,12 @@ from typing import Any
 from pamqp.commands import Basic, Channel, Confirm, Exchange, Queue, Tx
 
 from . import delays, routing, serving, streams
+from .committing import Committing
 from .exchanges import EXCHANGES
 from .model import Model
 from .queues import traits_of
 from .things import (
     BindingKey,
-    Commit,
     Delivery,
     Expected,
     MChannel,
@@ -153,25 +153,13 @@ class Commands:
         return []
 
     def _do_commit(self, channel: MChannel) -> list[Expected]:
-        returns: list[Expected] = []
-        commit = Commit(self._model.batch)
-        on_disk = refused = False
-        for sent, queues, mandatory in channel.tx_published:
-            live = [queue for queue in queues if not queue.deleted]
-            put = self._model.put(sent, live, commit)
-            on_disk, refused = on_disk or put.on_disk, refused or put.refused
-            if mandatory and not delays.are_reached(live):
-                returns.append(Expected(Basic.Return, {"reply_code": 312}, sent.name))
-        for deliveries, outcome in channel.tx_settled:
-            on_disk |= self._model.settle(deliveries.values(), outcome, commit)
-        self._model.bury(commit)
-        channel.tx_published.clear()
-        channel.tx_settled.clear()
-        commit.batch = self._model.batch if on_disk else 0
-        self._model.commits.append(commit)
-        if refused:
-            raise Refused(406, returns)
-        return [*returns, Expected(Tx.CommitOk, batch=commit.batch, may_wait=True)]
+        committing = Committing(self._model, channel)
+        if not committing.is_much:
+            committing.carry_out()
+            return committing.answer()
+        self._model.turns.commit(channel, committing.go_on)
+        channel.client.owed = channel, committing.answer
+        return []
 
     def _do_rollback(self, channel: MChannel) -> list[Expected]:
         self._model.rollback(channel)
@@ -231,7 +219,7 @@ class Commands:
     def _do_get(self, channel: MChannel, queue: str, no_ack: bool) -> list[Expected]:
         found = self._model.find(queue)
         self._use(found)
-        if not found.ready:
+        if not found.ready or found.returning:
             return [Expected(Basic.GetEmpty)]
         entry = found.ready.pop(0)
         self._look_into(found)
@@ -257,6 +245,10 @@ class Commands:
             raise Refused(406)
         else:
             tags = [each for each in channel.unsettled if each == tag or (multiple and each < tag)]
+        turns = self._model.turns
+        if multiple and channel.mode != "tx" and len(channel.unsettled) > turns.at_once:
+            turns.settle(channel, tags, outcome)
+            return []
         deliveries = {each: channel.unsettled.pop(each) for each in tags}
         if channel.mode == "tx":
             channel.tx_settled.append((deliveries, outcome))
@@ -265,8 +257,7 @@ class Commands:
         return []
 
     def _do_recover(self, channel: MChannel) -> list[Expected]:
-        deliveries, channel.unsettled = channel.unsettled, {}
-        self._model.settle(deliveries.values(), Outcome.REQUEUED)
+        self._model.turns.settle(channel, channel.unsettled, Outcome.HANDED_BACK)
         return [Expected(Basic.RecoverOk)]
 
     def _do_close(self, channel: MChannel) -> list[Expected]:

@@ -1,6 +1,7 @@
 """Holding all that clients see against the model, step by step."""
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from pamqp import commands
@@ -74,21 +75,33 @@ class Comparison:
                     return
                 self._check_answer(it, it.waiting, answers.popleft())
                 it.waiting = None
-            if not it.pending:
+            owed = self._owed(it)
+            if owed is None:
                 break
-            command = it.pending.popleft()
-            for expected in self._expected(it, command):
+            for expected in owed:
                 if not answers and expected.may_wait:
                     it.waiting = expected
                     break
                 if not answers:
-                    raise Violation(f"no answer: {expected} is owed for {command.name}")
+                    raise Violation(f"no answer: {expected} is owed to {it.model.name}")
                 self._check_answer(it, expected, answers.popleft())
         if answers:
             raise Violation(f"unexpected: {it.model.name} got {shown(answers[0])}")
 
+    def _owed(self, it: SimulatedClient) -> list[Expected] | None:
+        """What a client must get next; None if there is nothing to be done for it now."""
+        client = it.model
+        if client.due:
+            return client.take_due()
+        if client.busy:
+            return None
+        if client.owed is not None:
+            (channel, answer), client.owed = client.owed, None
+            return self._answer(it, channel, answer)
+        return self._expected(it, it.pending.popleft()) if it.pending else None
+
     def _expected(self, it: SimulatedClient, command: Command) -> list[Expected]:
-        """Carry a command out; what the client must get for it."""
+        """Carry a command out; what the client must get for it, unless that takes several turns."""
         channels, number = it.model.channels, command.channel
         channel = channels.get(number)
         if command.name == "open":
@@ -100,14 +113,26 @@ class Comparison:
             return []
         if channel.closing:
             return [Expected(Channel.CloseOk)] if command.name == "close" else []
+        commands = Commands(self._stage.model)
+        expected = self._answer(
+            it, channel, lambda: commands.carry_out(channel, command.name, command.options)
+        )
+        if not it.model.busy or channel.closing:
+            return expected
+        it.model.owed = it.model.owed or (channel, lambda: expected)
+        return []
+
+    def _answer(
+        self, it: SimulatedClient, channel: MChannel, answer: Callable[[], list[Expected]]
+    ) -> list[Expected]:
+        """What the client must get, which is channel.close if it is refused."""
         try:
-            commands = Commands(self._stage.model)
-            return commands.carry_out(channel, command.name, command.options)
+            return answer()
         except Refused as refused:
             self._stage.model.close_channel(channel)
             channel.closing = True
-            it.may_send.discard(number)
-            it.queue(number, "close-ok", {}, Channel.CloseOk())
+            it.may_send.discard(channel.number)
+            it.queue(channel.number, "close-ok", {}, Channel.CloseOk())
             it.flushed = True
             return [*refused.before, Expected(Channel.Close, {"reply_code": refused.code})]
 
@@ -174,7 +199,8 @@ class Comparison:
     def _check_nothing_is_missing(self) -> None:
         self._check_queues()
         model = self._stage.model
-        kept_back = [it.model for it in self._stage.waiting]
+        busy = [it.model for it in self._stage.clients.values() if it.model.busy]
+        kept_back = busy + [it.model for it in self._stage.waiting]
         for channel, tag in model.cancels:
             is_open = channel.client.channels.get(channel.number) is channel
             if is_open and not channel.closing and channel.client not in kept_back:

@@ -28,7 +28,7 @@ class Conversation:
             fake = self._stage.world.connect(frame_max=FRAME_MAX)
             fake.send(Channel.Close(0, "", 0, 0), channel=1)
             fake.expect(Channel.CloseOk)
-            self._stage.clients[client] = SimulatedClient(fake, MClient(f"client {client}"))
+            self._stage.clients[client] = SimulatedClient(fake, MClient(fake.connection.name))
             self._comparison.look()
         return self._stage.clients[client]
 

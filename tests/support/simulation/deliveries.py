@@ -87,6 +87,8 @@ def _come_to_rest(
 
 
 def _take(model: Model, queue: MQueue, delivered: Counter[str]) -> list[Entry]:
+    if queue.returning:
+        return []
     for entry in queue.ready:
         if delivered[entry.name] and is_too_late(entry, model.now_ms):
             raise Violation(f"expired: {entry.name} delivered from {queue.name} too late")

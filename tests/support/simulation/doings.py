@@ -217,7 +217,8 @@ class Doings(ExchangeDoings):
         tags = list(known.unsettled)
         tag = 0 if multiple == 2 and how != 2 else tags[pick % len(tags)]
         several = bool(multiple) and how != 2
-        outcome = Outcome.REQUEUED if requeue else Outcome.REJECTED
+        back = Outcome.HANDED_BACK if how == 1 else Outcome.REQUEUED
+        outcome = back if requeue else Outcome.REJECTED
         match how:
             case 0:
                 call, outcome = Basic.Ack(tag, several), Outcome.ACKNOWLEDGED

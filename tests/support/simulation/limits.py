@@ -6,6 +6,9 @@ new message that does not fit is refused, which its publisher is told.
 
 from .things import MQueue, Sent
 
+GIVE_WAY_TO_ONE = 10
+"""How many give way at once to one that comes back; further ones do when the turn ends."""
+
 
 def are_passed(queue: MQueue) -> bool:
     """Whether a queue holds more than it may."""

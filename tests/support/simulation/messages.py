@@ -11,6 +11,8 @@ from .things import Sent
 from .world import FRAME_MAX, body_of
 
 _QUEUE_NAMES = tuple(QUEUES)
+_BCC_BYTES = 14
+"""What the header BCC takes beside the one key in it."""
 
 
 def compose(
@@ -51,6 +53,7 @@ def compose(
         headers=headers or None,
         message_id=id_of(value),
     )
+    blind_bytes = sum(_BCC_BYTES + len(key) for key in blind)  # queues hold it without
     sent = Sent(
         number,
         key,
@@ -58,7 +61,7 @@ def compose(
         persistent,
         priority,
         ttl_ms=expiration if expires else None,
-        content_bytes=len(wire) - OVERHEAD_BYTES - int.from_bytes(wire[3:7]),
+        content_bytes=len(wire) - OVERHEAD_BYTES - int.from_bytes(wire[3:7]) - blind_bytes,
         delay_ms=delay_ms,
         value=value,
         cc=copied,

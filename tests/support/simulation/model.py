@@ -6,6 +6,7 @@
 from bisect import insort
 from collections.abc import Callable, Iterable
 from itertools import count
+from math import inf
 
 from fake_client import Received
 
@@ -15,6 +16,7 @@ from .exchanges import EXCHANGES, Basis
 from .names import name_of
 from .queues import REJECT_PUBLISH_DLX, Traits
 from .things import (
+    COME_BACK,
     BindingKey,
     Commit,
     Delivery,
@@ -29,12 +31,16 @@ from .things import (
     Sent,
     Violation,
 )
+from .turns import Turns
+
+ALL_AT_ONCE = 1 << 30
 
 
 class Model:
     """All that the broker holds. `batch` is the one that takes what happens now; it is `now_ms`."""
 
-    def __init__(self) -> None:
+    def __init__(self, at_once: int = ALL_AT_ONCE) -> None:
+        self.turns = Turns(at_once, self.settle)
         self.batch = 1
         self.now_ms = 0
         self.pages_out = False
@@ -194,9 +200,8 @@ class Model:
                 delivery.consumer.channel.consumed -= 1
             if queue.traits.stream:
                 continue
-            returns = outcome in (Outcome.REQUEUED, Outcome.ABANDONED)
-            if returns and not queue.deleted:
-                self._return(queue, entry, asked=outcome is Outcome.REQUEUED)
+            if outcome in COME_BACK and not queue.deleted:
+                self._return(queue, entry, asked=outcome is not Outcome.ABANDONED)
             elif entry.settled_in is None:
                 entry.settled_by = commit
                 self._be_done(queue, entry, outcome)
@@ -216,7 +221,7 @@ class Model:
             quorum.put_in_place(queue, entry, self.next_place(), asked=asked)
             queue.in_order = (queue.in_order or not queue.ready) and not self.pages_out
         insort(queue.ready, entry)
-        self._trim(queue)
+        self._trim(queue, limits.GIVE_WAY_TO_ONE)
 
     def _be_done(self, queue: MQueue, entry: Entry, outcome: Outcome) -> None:
         if outcome is Outcome.REJECTED:
@@ -233,14 +238,17 @@ class Model:
     def tidy(self, queue: MQueue) -> list[Entry]:
         """Be done with the messages that must not stay in a queue; those that have expired."""
         expired: list[Entry] = []
+        if queue.returning:
+            return expired
         while queue.ready and expiry.is_over(queue.ready[0], self.now_ms):
             expired.append(queue.ready.pop(0))
             self._die(queue, expired[-1], Reason.EXPIRED)
         self._trim(queue)
         return expired
 
-    def _trim(self, queue: MQueue) -> None:
-        while not queue.traits.refuses and limits.are_passed(queue):
+    def _trim(self, queue: MQueue, most: float = inf) -> None:
+        while not queue.traits.refuses and limits.are_passed(queue) and most > 0:
+            most -= 1
             self._die(queue, queue.ready.pop(0), Reason.MAXLEN)
 
     def _die(self, queue: MQueue, entry: Entry, reason: Reason) -> None:
@@ -286,7 +294,7 @@ class Model:
                 entry = streams.pass_one(consumer, got, self.first_offset(queue))
                 self.deliver(consumer.channel, consumer, entry)
             return
-        while any(consumer.has_credit() for consumer in queue.consumers):
+        while not queue.returning and any(consumer.has_credit() for consumer in queue.consumers):
             entry = self.offer(queue)
             if entry is None:
                 return
@@ -318,8 +326,7 @@ class Model:
         for consumer in list(channel.consumers.values()):
             self.cancel(consumer)
         self.rollback(channel)
-        self.settle(channel.unsettled.values(), Outcome.ABANDONED)
-        channel.unsettled.clear()
+        self.turns.settle(channel, channel.unsettled, Outcome.ABANDONED)
         channel.mode = ""
 
     def lose(self, client: MClient) -> None:
@@ -343,8 +350,10 @@ class Model:
     def rollback(self, channel: MChannel) -> None:
         channel.tx_published.clear()
         for deliveries, _ in channel.tx_settled:
-            channel.unsettled.update(deliveries)
-        channel.unsettled = dict(sorted(channel.unsettled.items()))
+            channel.unsettled |= deliveries
+        in_order = sorted(channel.unsettled.items())
+        channel.unsettled.clear()
+        channel.unsettled.update(in_order)
         channel.tx_settled.clear()
 
 

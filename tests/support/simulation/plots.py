@@ -7,6 +7,7 @@ from .exchanges import EXCHANGES
 from .queues import QUEUES
 
 _PLAINLY = {"no_ack": 0, "priority": 0, "exclusive": 0}
+_NOW = {"blind": 0, "more": 0}
 
 
 class Plots(Actions):
@@ -106,3 +107,54 @@ class Plots(Actions):
             self._publish(queue)
             goes = (self._settle, self._cancel, self._cancel, self._close_channel, self._disconnect)
             self.chance.choice(goes)()
+
+    def _settle_much(self) -> None:
+        """Very many deliveries are settled at once, and others want to have the messages."""
+        queue, on = self._queue(), self._without_transactions()
+        self._publish(queue, count=self.chance.choice((5, 12)))
+        self._add("qos", **on, count=0, all_of_it=0, more=0)
+        self._add("consume", **on, **_PLAINLY, queue=queue, blind=0, more=0)
+        how, requeue = self.chance.choice(((0, 0), (1, 0), (1, 1), (1, 1)))
+        settle = {"how": how, "requeue": requeue, "twice": 0, "pick": self._below(8)}
+        ends = self.chance.random()
+        if ends < 0.6:
+            self._add("settle", **on, **settle, multiple=self.chance.choice((1, 2, 2)), more=0)
+        elif ends < 0.8:
+            self._add("recover", **on, more=0)
+        else:
+            self._add("close_channel", **on, more=0)
+        self._interfere(queue)
+
+    def _commit_much(self) -> None:
+        """Very much is committed, or two such transactions."""
+        queue = self._queue()
+        for client, channel in self.chance.sample(((0, 2), (1, 1)), self.chance.choice((1, 2))):
+            on = {"client": client, "channel": channel}
+            self._publish(queue, **on, count=self.chance.choice((2, 5, 12)), more=0)
+            if self.chance.random() < 0.6:
+                self._publish(queue, count=self.chance.choice((5, 12)))
+                self._add("consume", **on, **_PLAINLY, queue=queue, blind=0, more=0)
+                for _ in range(self.chance.choice((1, 2))):
+                    self._settle(**on)
+            self._add("commit", **on, commit=1, more=0)
+        self._interfere(queue)
+
+    def _interfere(self, queue: int) -> None:
+        """Between the turns that something takes others act."""
+        for _ in range(self.chance.choice((1, 2, 4))):
+            self._add("go_on", pick=self._below(4))
+            match self._below(9):
+                case 0 | 1:
+                    self._add("get", **self._without_transactions(), queue=queue, no_ack=0, **_NOW)
+                case 2:
+                    self._add(
+                        "consume", **self._without_transactions(), **_PLAINLY, queue=queue, **_NOW
+                    )
+                case 3 | 4:
+                    self._publish(queue, **self._without_transactions())
+                case 5:
+                    self._disconnect()
+                case 6:
+                    self.chance.choice((self._crash, self._lose_power, self._restart))()
+                case _:
+                    self._write()

@@ -228,14 +228,14 @@ def start_over(model: Model, world: World, after: Aftermath, *, redelivered: boo
     """A model of what a started broker holds, all of it on disk. `redelivered` flags everything;
     else messages keep the flags that they had.
     """
-    fresh = Model()
+    fresh = Model(model.turns.at_once)
     fresh.next_place = model.next_place
     fresh.now_ms = world.now_ms
     fresh.pages_out = model.pages_out
     for old_queue, entries in after.entries.items():
         queue = replace(
             old_queue, defined_in=0, deleted_in=None, used_ms=world.now_ms, ready=[], stored=[],
-            consumers=[], in_order=not (old_queue.traits.quorum and entries),
+            consumers=[], returning=0, in_order=not (old_queue.traits.quorum and entries),
         )  # fmt: skip
         fresh.queues[queue.name] = queue
         fresh.incarnations.append(queue)

@@ -4,6 +4,8 @@ import logging
 from contextlib import suppress
 from random import Random
 
+from leveret.broker.commit import Commit
+from leveret.broker.turn_bounds import TurnBounds
 from leveret.storage.settings import Settings
 
 from .actions import Action
@@ -60,7 +62,10 @@ class Run:
             rewrite_bytes=600,
             snapshots=story.snapshots,
         )
-        self._stage = Stage(World(settings, story.memory_budget_bytes), Model(), complaints)
+        at_once = story.at_once
+        bounds = TurnBounds(at_once, at_once, at_once)
+        world = World(settings, story.memory_budget_bytes, bounds)
+        self._stage = Stage(world, Model(at_once), complaints)
         self._stage.use(self._stage.model)
         self._stage.model.pages_out = story.memory_budget_bytes > 0
         self._comparison = Comparison(self._stage)
@@ -92,6 +97,15 @@ class Run:
     def notice(self) -> None:
         self._stage.begin()
         self.world.notice()
+        self._comparison.look()
+
+    def go_on(self, pick: int) -> None:
+        """A turn for one channel that has much to do."""
+        if not self.world.broker.put_off:
+            return
+        self._stage.begin()
+        work = self.world.go_on(pick)
+        self._stage.model.turns.go_on(work.name, commits=isinstance(work, Commit))
         self._comparison.look()
 
     def wait(self, milliseconds: int) -> None:
@@ -163,10 +177,13 @@ class Run:
         self.world.disk.fault = None
         for client in list(self._stage.clients):
             self._conversation.disconnect(client)
+        model = self._stage.model
+        model.turns.finish()
+        self._stage.begin()
         self.world.stop()
+        self._comparison.look()
         self.world.start()
         self._comparison.complain()
-        model = self._stage.model
         after = check_restart(model, self.world)
         self._stage.use(start_over(model, self.world, after, redelivered=False))
         self._first_turn()
@@ -186,6 +203,8 @@ class Run:
                 it.flushed = it.flushed or bool(it.outbox)
             self._conversation.send_what_may_be_sent()
             self.wait(200)
+            while self.world.broker.put_off:
+                self.go_on(0)
             self.write()
             self.notice()
             if not self._unfinished():

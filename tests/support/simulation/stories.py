@@ -6,6 +6,7 @@ from random import Random
 
 from .actions import Action
 from .exchanges import EXCHANGES
+from .model import ALL_AT_ONCE
 from .plots import Plots
 from .queues import QUEUES
 
@@ -49,13 +50,16 @@ class Story:
     segment_bytes: int
     memory_budget_bytes: int
     snapshots: bool
+    at_once: int
+    """How much of a channel's work is done in one turn."""
 
 
 def story(seed: int) -> Story:
     """The story of a seed."""
     chance = Random(seed)
+    at_once = chance.choice((1, 2, 3, *[ALL_AT_ONCE] * 4))
     cast = _cast(chance)
-    scene = _Scene(chance, cast, _exchanges(chance, cast))
+    scene = _Scene(chance, cast, _exchanges(chance, cast), in_turns=at_once < ALL_AT_ONCE)
     scene.prelude()
     for _ in range(chance.choice((20, 60, 120))):
         scene.add_one()
@@ -68,6 +72,7 @@ def story(seed: int) -> Story:
         segment_bytes=chance.choice((1024, 2048, 1 << 20)),
         memory_budget_bytes=0 if roomy else chance.choice(budgets),
         snapshots=chance.random() < 0.5,
+        at_once=at_once,
     )
 
 
@@ -91,7 +96,7 @@ def _exchanges(chance: Random, cast: list[int]) -> list[int]:
 class _Scene(Plots):
     """Makes up a story. What is likely differs from one to the other."""
 
-    def __init__(self, chance: Random, cast: list[int], exchanges: list[int]):
+    def __init__(self, chance: Random, cast: list[int], exchanges: list[int], *, in_turns: bool):
         super().__init__(chance, cast, exchanges)
         crashes, faults = chance.choice((0, 2, 5)), chance.choice((0, 0, 1))
         self._kinds: dict[Callable[[], None], int] = {
@@ -124,6 +129,9 @@ class _Scene(Plots):
             self._policy: chance.choice((0, 1, 4)),
             self._write: chance.choice((20, 60)),
             self._wait: 5,
+            self._go_on: chance.choice((5, 20, 40)) if in_turns else 0,
+            self._settle_much: chance.choice((3, 10)) if in_turns else 0,
+            self._commit_much: chance.choice((3, 10)) if in_turns else 0,
             self._crash: crashes,
             self._interrupt: chance.choice((0, 0, 2)),
             self._restart: chance.choice((0, 1)),

@@ -4,7 +4,7 @@ About the disk they know one thing: the number of the batch that holds a change;
 the start, None never happened.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, TypeAlias
@@ -113,6 +113,8 @@ class MQueue:
     stored: list[Entry] = field(default_factory=list)
     """Every message that it ever had and that it keeps on disk."""
     consumers: "list[MConsumer]" = field(default_factory=list)
+    returning: int = 0
+    """For how many times that very much comes back it waits."""
     in_order: bool = True
     """Whether it is known in which order the messages stand."""
     next_offset: int = 0
@@ -158,7 +160,7 @@ class MConsumer:
         """Whether its queue has a message for it, which it can take."""
         stream = self.queue.traits.stream
         more = self.position < self.queue.next_offset if stream else bool(self.queue.ready)
-        return more and self.has_credit()
+        return more and not self.queue.returning and self.has_credit()
 
     def has_credit(self) -> bool:
         """Whether it can take a message."""
@@ -177,9 +179,14 @@ class Outcome(Enum):
 
     ACKNOWLEDGED = auto()
     REQUEUED = auto()
+    HANDED_BACK = auto()
+    """The same, but not because the client has failed."""
     ABANDONED = auto()
     """Nothing: the channel has ended."""
     REJECTED = auto()
+
+
+COME_BACK = (Outcome.REQUEUED, Outcome.HANDED_BACK, Outcome.ABANDONED)
 
 
 @dataclass(slots=True, eq=False)
@@ -210,11 +217,27 @@ class MChannel:
     tx_published: list[tuple[Sent, list[MQueue], bool]] = field(default_factory=list)
     tx_settled: list[tuple[dict[int, Delivery], Outcome]] = field(default_factory=list)
 
+    @property
+    def name(self) -> str:
+        """What the broker calls it."""
+        return f"channel {self.number} of {self.client.name}"
+
 
 @dataclass(slots=True, eq=False)
 class MClient:
     name: str
     channels: dict[int, MChannel] = field(default_factory=dict)
+    busy: int = 0
+    """How much work in several turns it waits for."""
+    due: "list[Expected]" = field(default_factory=list)
+    """What it must get for that even so."""
+    owed: "tuple[MChannel, Callable[[], list[Expected]]] | None" = None
+    """What it must get on a channel when that is done. May raise Refused."""
+
+    def take_due(self) -> "list[Expected]":
+        """What it must get even so, taken out."""
+        due, self.due = self.due, []
+        return due
 
 
 @dataclass(slots=True)

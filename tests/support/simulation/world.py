@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fake_client import FakeServer
+from fake_client import FakeClient, FakeServer
 from leveret.broker import clearing as clearing_module
 from leveret.broker import delay_line as delay_line_module
 from leveret.broker import held_deliveries as held_deliveries_module
@@ -31,6 +31,8 @@ from leveret.broker.policy_checks import checked_policy
 from leveret.broker.random_exchange import RandomExchange
 from leveret.broker.server import COMMIT_DELAY_S, LAZY_MAX_BYTES
 from leveret.broker.stream_queue import StreamQueue
+from leveret.broker.turn_bounds import TurnBounds
+from leveret.broker.work import ChannelWork, Work
 from leveret.storage import log as log_module
 from leveret.storage.batch import Batch
 from leveret.storage.errors import DiskFull, JournalError, JournalFailed
@@ -53,11 +55,31 @@ class PowerLoss(Exception):
     """Comes from the disk in the middle of an operation."""
 
 
-class World(FakeServer):
-    """A broker that can be stopped, crash, and be started again on what its disk has kept."""
+class _Broker(Broker):
+    """A broker whose channels have a turn for what is much work only when they are given one."""
 
-    def __init__(self, settings: Settings, memory_budget_bytes: int):
+    put_off: list[Work]
+
+    def mark_dirty(self, work: Work) -> None:
+        if isinstance(work, ChannelWork):
+            work.dirty = True
+            self.put_off.append(work)
+        else:
+            super().mark_dirty(work)
+
+
+class World(FakeServer):
+    """A broker that can be stopped, crash, and be started again on what its disk has kept.
+
+    A turn does as much work for a channel as `turn_bounds` says.
+    """
+
+    def __init__(
+        self, settings: Settings, memory_budget_bytes: int, turn_bounds: TurnBounds | None = None
+    ):
         self.settings = settings
+        self._turn_bounds = turn_bounds or TurnBounds()
+        self._clients = count(1)
         self.memory_budget_bytes = memory_budget_bytes
         self.disk = MemoryDisk()
         self.unique = count(1)
@@ -73,7 +95,7 @@ class World(FakeServer):
         self._started = False
         self.journal: Journal
         self.recovered: Recovered
-        self.broker: Broker
+        self.broker: _Broker
         self.start()
 
     # --- life ---------------------------------------------------------------------------------
@@ -82,14 +104,16 @@ class World(FakeServer):
         """Open the journal and set the broker up. PowerLoss may come from the disk."""
         now = self.broker.timers.now if self._started else 0.0
         self.journal, self.recovered = open_journal(self.disk, self.settings)
-        self.broker = Broker(
+        self.broker = _Broker(
             Configuration(),
             lambda: f"{next(self.unique):022}",
             self.journal,
             self.recovered,
             random_below=self.choices,
             now=now,
+            turn_bounds=self._turn_bounds,
         )
+        self.broker.put_off = []
         self._started = True
         self.broker.memory.budget_bytes = self.memory_budget_bytes
         self.broker.alarms.on_clear = self._release
@@ -110,7 +134,9 @@ class World(FakeServer):
             if not self.flight.written:
                 self.flight.write_and_sync()
             self.journal.synced(self.flight)
+        self.broker.dirty += self.broker.put_off
         self.broker.note_deliveries()
+        super().end_turn()
         self.journal.close()
 
     @property
@@ -155,6 +181,25 @@ class World(FakeServer):
         return {**vhost.queues, **delaying}
 
     # --- turns --------------------------------------------------------------------------------
+
+    def accept(self, *, from_loopback: bool = True) -> FakeClient:
+        name = f"client {next(self._clients)}"
+        return FakeClient(self, from_loopback=from_loopback, name=name)
+
+    def go_on(self, pick: int) -> Work:
+        """Have a turn for something that takes several ones; tell for what."""
+        works = self.broker.put_off
+        work = works.pop(pick % len(works))
+        self.broker.dirty.append(work)
+        self.end_turn()
+        return work
+
+    def one_turn(self) -> None:
+        super().one_turn()
+        works, self.broker.dirty = self.broker.dirty, []
+        for work in works:
+            waits = isinstance(work, ChannelWork)
+            (self.broker.put_off if waits else self.broker.dirty).append(work)
 
     def end_turn(self) -> None:
         try:
