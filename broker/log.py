@@ -21,6 +21,7 @@ import logging
 import sys
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Literal, TextIO, cast
 
 Level = Literal["debug", "info", "warning", "error"]
@@ -84,7 +85,12 @@ class JsonFormatter(logging.Formatter):
 def _timestamp(created_s: float) -> str:
     """Return seconds since the epoch as RFC 3339 in UTC with milliseconds."""
     whole_s, ms = divmod(int(created_s * 1000), 1000)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole_s))}.{ms:03d}Z"
+    return f"{_second(whole_s)}.{ms:03d}Z"
+
+
+@lru_cache(maxsize=4)
+def _second(whole_s: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole_s))
 
 
 def _component(logger_name: str) -> str:

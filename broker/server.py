@@ -23,9 +23,11 @@ from .alarms import Alarm
 from .broker import Broker
 from .committer import Committer
 from .configuration import Configuration, ConfigurationError
+from .connection import Connection
 from .data import load_definitions, memory_budget_bytes
 from .log import fields
 from .logins import CHECKS_AT_ONCE
+from .sockets import Sockets
 from .transport import SocketTransport
 from .work import Work
 
@@ -92,6 +94,8 @@ class Server:
         """Why the broker had to stop, unless it was told to."""
         self.password_checks = trio.CapacityLimiter(CHECKS_AT_ONCE)
         self._go_on = trio.Event()
+        self.sockets = Sockets()
+        self._transports: set[SocketTransport] = set()
         self._sleep = trio.CancelScope()
         self._work = trio.Event()
         self._put_off: deque[Work] = deque()
@@ -118,6 +122,7 @@ class Server:
         """Start the tasks that take connections and keep the broker going."""
         for listener in listeners:
             self.nursery.start_soon(self.accept, listener.socket)
+        self.nursery.start_soon(self._read_sockets)
         self.nursery.start_soon(self.run_timers)
         self.nursery.start_soon(self.pump)
         self.nursery.start_soon(self._watch)
@@ -163,6 +168,15 @@ class Server:
             for _ in range(min(PUMPED_QUEUES, len(self._put_off))):
                 self.broker.dirty.append(self._put_off.popleft())
             self.end_turn()
+
+    async def _read_sockets(self) -> None:
+        """Read from all sockets; at the end close them."""
+        try:
+            await self.sockets.run()
+        finally:
+            for transport in list(self._transports):
+                transport.end()
+            self.sockets.close()
 
     async def run_timers(self) -> None:
         """Sleep to the next deadline, run what is due, and again."""
@@ -302,9 +316,9 @@ class Server:
             if failing:
                 failing = False
                 log.warning("accepting connections again")
-            self.nursery.start_soon(self._serve, accepted)
+            self._serve(accepted)
 
-    async def _serve(self, accepted: trio.socket.SocketType) -> None:
+    def _serve(self, accepted: trio.socket.SocketType) -> None:
         # Told what it is, the socket does not ask the system for it.
         sock = socket.socket(accepted.family, accepted.type, accepted.proto, accepted.detach())
         if self._stopping:
@@ -318,12 +332,19 @@ class Server:
         except OSError:  # it has hung up already
             sock.close()
             return
-        try:
-            await transport.serve()
-        except JournalError as error:
+        self._transports.add(transport)
+        transport.start()
+
+    def failed(self, connection: Connection, error: Exception) -> None:
+        """What goes wrong with one connection is no other's trouble, except for the journal."""
+        if isinstance(error, JournalError):
             self._journal_failed(error)
-        except Exception:
-            log.exception("internal error", extra=fields(connection=transport.connection.name))
+        else:
+            log.error("internal error", exc_info=error, extra=fields(connection=connection.name))
+
+    def hung_up(self, transport: SocketTransport) -> None:
+        """A connection has ended."""
+        self._transports.discard(transport)
         if not self.broker.connections:
             self._gone.set()
 

@@ -1,5 +1,7 @@
-"""A TCP socket's side of a connection: one reader task, and a writer task only while the socket
-is full.
+"""A TCP socket's side of a connection.
+
+It is read in turns that `Sockets` begins; there is a task only while the client must not be read
+from, and one while its socket is full.
 """
 
 import logging
@@ -10,7 +12,6 @@ from typing import TYPE_CHECKING, TypeVar
 import trio
 
 from .connection import Connection
-from .log import fields
 from .logins import Verification
 
 if TYPE_CHECKING:
@@ -36,7 +37,10 @@ class SocketTransport:
     def __init__(self, server: "Server", sock: socket.socket):
         self._server = server
         self._sock = sock
-        self._reading = trio.CancelScope()
+        self._read_bytes = READ_BYTES
+        self._is_watched = False
+        self._waiting = trio.CancelScope()
+        self._is_ending = False
         self._unsent = memoryview(b"")
         self._written = trio.Event()
         self._why = ""
@@ -48,52 +52,100 @@ class SocketTransport:
             from_loopback=str(peer[0]).startswith(_LOOPBACK),
         )
 
-    async def serve(self) -> None:
-        """Read until the client or the connection is done, then close the socket."""
-        try:
-            with self._reading:
-                self._why = await self._read()
-        except OSError as error:
-            self._why = str(error)
-        finally:
-            self._server.begin_turn()
-            try:
-                self.connection.lost(self._why)
-            finally:
-                self._unsent = memoryview(b"")  # a writer that starts only now must not wait
-                trio.lowlevel.notify_closing(self._sock)
-                self._sock.close()
-            self._server.end_turn()
-            self.connection.transport = _Closed()
+    def start(self) -> None:
+        """Begin to read."""
+        self._is_watched = True
+        self._server.sockets.watch(self._sock, self._read)
 
-    async def _read(self) -> str:
-        """Feed the connection; return why there is nothing more to read."""
-        connection, sock, server = self.connection, self._sock, self._server
-        size = READ_BYTES
-        await trio.lowlevel.wait_readable(sock)
-        while True:
-            try:
-                data = sock.recv(size)
-            except BlockingIOError:
-                await trio.lowlevel.wait_readable(sock)
-                continue
-            if not data:
-                return "the client closed the TCP connection"
-            server.begin_turn()
-            connection.receive(data)
-            server.end_turn()
-            if connection.verification is not None:
-                await self._verify(connection.verification)
-            filled = len(data) == size
-            size = LARGE_READ_BYTES if connection.lacks_bytes > READ_BYTES // 2 else READ_BYTES
-            if self._must_wait():
-                await self._wait()
-            if connection.congested():
-                await self._pause()
-            elif filled:
-                await trio.lowlevel.checkpoint()
-            else:
-                await trio.lowlevel.wait_readable(sock)
+    def _stop_reading(self) -> None:
+        if self._is_watched:
+            self._is_watched = False
+            self._server.sockets.leave(self._sock)
+
+    def _read(self) -> bool:
+        """Feed the connection what has come; whether there may be more at once."""
+        if not self._is_watched:
+            return False
+        size = self._read_bytes
+        try:
+            data = self._sock.recv(size)
+            if data:
+                self._receive(data)
+                return len(data) == size
+            self.hang_up("the client closed the TCP connection")
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self.hang_up(str(error))
+        except Exception as error:
+            self._server.failed(self.connection, error)
+            self.hang_up("internal error")
+        return False
+
+    def _receive(self, data: bytes) -> None:
+        """Have a turn with what has come, and stop reading if there is a reason to."""
+        connection, server = self.connection, self._server
+        server.begin_turn()
+        connection.receive(data)
+        server.end_turn()
+        self._read_bytes = (
+            LARGE_READ_BYTES if connection.lacks_bytes > READ_BYTES // 2 else READ_BYTES
+        )
+        if self._is_watched and (
+            connection.verification is not None or self._must_wait() or connection.congested()
+        ):
+            self._stop_reading()
+            self._waiting = trio.CancelScope()
+            server.nursery.start_soon(self._wait_to_read)
+
+    async def _wait_to_read(self) -> None:
+        """Read again when there is no reason any more not to."""
+        connection = self.connection
+        try:
+            with self._waiting:
+                if connection.verification is not None:
+                    await self._verify(connection.verification)
+                if self._must_wait():
+                    await self._wait()
+                if connection.congested():
+                    await self._pause()
+        except Exception as error:
+            self._server.failed(connection, error)
+            self.hang_up("internal error")
+        if not self._is_ending:
+            self.start()
+
+    def hang_up(self, why: str) -> None:
+        """Read no more; the connection ends, in a turn of its own, when this one is over."""
+        self._stop_reading()
+        self._waiting.cancel()
+        self._why = self._why or why
+        if not self._is_ending:
+            self._is_ending = True
+            self._server.nursery.start_soon(self._end_in_a_task)
+
+    async def _end_in_a_task(self) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Free what the connection holds, and close the socket. Not within a turn."""
+        if self._sock.fileno() < 0:
+            return
+        self._stop_reading()
+        self._is_ending = True
+        server = self._server
+        server.begin_turn()
+        try:
+            self.connection.lost(self._why)
+        except Exception as error:
+            server.failed(self.connection, error)
+        finally:
+            self._unsent = memoryview(b"")  # a writer that starts only now must not wait
+            trio.lowlevel.notify_closing(self._sock)
+            self._sock.close()
+        server.end_turn()
+        self.connection.transport = _Closed()
+        server.hung_up(self)
 
     async def _verify(self, verification: Verification) -> None:
         """Have a password checked in a thread when it is its turn."""
@@ -153,13 +205,13 @@ class SocketTransport:
             try:
                 self._send_output()
             except OSError as error:
-                self._fail(error)
+                self._fail(str(error))
                 return
             if self._unsent and not connection.finished:
                 self._written = trio.Event()
                 self._server.nursery.start_soon(self._write)
         if connection.finished:
-            self._reading.cancel()
+            self.hang_up("")
         elif connection.paused and not self._must_wait():
             self._server.let_go_on()
 
@@ -201,19 +253,18 @@ class SocketTransport:
                     self.connection.drained()
                     self._send_output()
         except (OSError, trio.ClosedResourceError) as error:
-            self._fail(error)
+            self._fail(str(error))
         except Exception as error:
-            log.exception("internal error", extra=fields(connection=self.connection.name))
-            self._fail(error)
+            self._server.failed(self.connection, error)
+            self._fail("internal error")
         finally:
             self._written.set()
             self._server.put_off()
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, why: str) -> None:
         """Nothing can be sent any more: hang up."""
         self._unsent = memoryview(b"")
-        self._why = self._why or str(error)
-        self._reading.cancel()
+        self.hang_up(why)
 
 
 class _Closed:

@@ -167,7 +167,7 @@ async def test_nothing_is_left_of(visit: Callable[[RunningServer], Awaitable[Non
 
         async def visit_and_leave() -> Counter[str]:
             await visit(running)
-            await until(lambda: running.tasks() == idle)
+            await until(lambda: not running.broker.connections and running.tasks() == idle)
             return objects()
 
         with trio.fail_after(PATIENCE_S):
