@@ -17,6 +17,7 @@ from .alarms import Alarm
 from .definitions_export import export_definitions
 from .definitions_file import DefinitionsFile, InvalidDefinitions, read_definitions
 from .definitions_import import import_definitions
+from .definitions_in_turns import ImportInTurns
 from .passwords import PasswordHash, checked_hash
 from .permissions import Patterns, TopicPatterns
 from .policy_checks import InvalidPolicy
@@ -59,9 +60,18 @@ class Administration(
     def import_definitions(self, document: DefinitionsFile) -> None:
         """Set everything that a document says (`definitions_file.read_definitions`), or nothing.
 
-        Raises InvalidDefinitions, which tells where the fault is.
+        Raises InvalidDefinitions, which tells where the fault is. Everybody waits meanwhile, some
+        30 ms for a thousand queues: see `import_in_turns`.
         """
         import_definitions(self._broker, document)
+
+    def import_in_turns(
+        self, document: DefinitionsFile, then: Callable[[Exception | None], None]
+    ) -> None:
+        """The same bit by bit, with others served in between, after what is being imported already.
+        `then` is called at the end, with what is wrong if nothing could be set.
+        """
+        self._broker.commits.add(ImportInTurns(self._broker, document, then))
 
     def export_definitions(self, *, vhost: str | None = None) -> DefinitionsFile:
         """Everything that is defined and durable, or what is in a vhost; `msgspec.json.encode`

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from .message import Message
 from .settling import Order, is_much
 from .uncommitted import Settlement
-from .work import ChannelWork
+from .work import ChannelWork, Work
 
 if TYPE_CHECKING:
     from .broker import Broker
@@ -121,21 +121,23 @@ class Commit(ChannelWork):
 
 
 class Commits:
-    """The transactions with very much in them that are being committed, one after the other."""
+    """The transactions with very much in them that are being committed, and definitions that are
+    imported, one after the other.
+    """
 
     __slots__ = ("_broker", "_commits")
 
     def __init__(self, broker: "Broker"):
         self._broker = broker
-        self._commits: deque[Commit] = deque()
+        self._commits: deque[Work] = deque()
 
-    def add(self, commit: Commit) -> None:
+    def add(self, commit: Work) -> None:
         """Carry one out in the turns to come, after the others."""
         self._commits.append(commit)
         if len(self._commits) == 1:
             self._broker.mark_dirty(commit)
 
-    def ended(self, commit: Commit) -> None:
+    def ended(self, commit: Work) -> None:
         """The first one is done with; the next begins when it is on disk."""
         broker = self._broker
         if self._commits and self._commits[0] is commit:

@@ -1,9 +1,9 @@
 """A definitions document becomes what it says, all of it or nothing."""
 
 import logging
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 
 import msgspec
 from msgspec import UNSET
@@ -44,6 +44,9 @@ log = logging.getLogger("leveret.definitions")
 
 _Kind = TypeVar("_Kind")
 
+PasswordHashes: TypeAlias = dict[str, PasswordHash | None]
+"""By the names of users; None for those without a password."""
+
 
 def import_definitions(broker: "Broker", document: DefinitionsFile) -> None:
     """Set everything that a document says, or nothing: it is tried on a likeness of the broker
@@ -51,11 +54,39 @@ def import_definitions(broker: "Broker", document: DefinitionsFile) -> None:
 
     Raises InvalidDefinitions, which tells where the fault is.
     """
-    hashes = _password_hashes(broker, document)
-    _Import(likeness(broker, _vhosts_of(document)), hashes).run(document)
+    hashes = _result_of(rehearse(broker, document))
     with broker.definitions.together():
-        _Import(broker, hashes, rehearsing=False).run(document)
+        _result_of(_Import(broker, hashes, rehearsing=False).run(document))
     broker.do_postponed()
+
+
+def rehearse(broker: "Broker", document: DefinitionsFile) -> Generator[None, None, PasswordHashes]:
+    """Try a document on a likeness of the broker, a bit in each step, and return what users have as
+    their passwords. Raises InvalidDefinitions.
+    """
+    hashes: PasswordHashes = {}
+    yield from _hash_passwords(broker, document, hashes)
+    copy = yield from likeness(broker, _vhosts_of(document))
+    yield from _Import(copy, hashes).run(document)
+    return hashes
+
+
+def carry_out(
+    broker: "Broker", document: DefinitionsFile, hashes: PasswordHashes
+) -> Generator[None, None, None]:
+    """Set what a document says, which was tried, a bit in each step. What cannot be any more,
+    because of what others have done since, is left out, and the log says so.
+    """
+    return _Import(broker, hashes, rehearsing=False).run(document, passing_over=True)
+
+
+def _result_of(steps: Generator[None, None, _Kind]) -> _Kind:
+    """Take all steps now."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
 
 
 def _vhosts_of(document: DefinitionsFile) -> set[str]:
@@ -66,9 +97,10 @@ def _vhosts_of(document: DefinitionsFile) -> set[str]:
     } | {entry.name for entry in document.vhosts}
 
 
-def _password_hashes(broker: "Broker", document: DefinitionsFile) -> dict[str, PasswordHash | None]:
-    """What users have as their passwords; hashing them takes long, so it is done once."""
-    hashes: dict[str, PasswordHash | None] = {}
+def _hash_passwords(
+    broker: "Broker", document: DefinitionsFile, hashes: PasswordHashes
+) -> Generator[None, None, None]:
+    """Note what users have as their passwords; hashing them takes long, so it is done once."""
     for place, entry in enumerate(document.users):
         with _told("users", place, entry):
             if isinstance(entry.password, str):
@@ -81,7 +113,7 @@ def _password_hashes(broker: "Broker", document: DefinitionsFile) -> dict[str, P
                 hashes[entry.name] = checked_hash(entry.password_hash, entry.hashing_algorithm)
             else:
                 hashes[entry.name] = None
-    return hashes
+        yield
 
 
 @contextmanager
@@ -115,13 +147,16 @@ _ORDER = (
 )
 
 
+_TOGETHER = ("policies", "parameters")
+
+
 class _Import:
     """What to do with one entry of each kind."""
 
     def __init__(
         self,
         broker: "Broker",
-        password_hashes: Mapping[str, PasswordHash | None],
+        password_hashes: PasswordHashes,
         *,
         rehearsing: bool = True,
     ):
@@ -131,26 +166,42 @@ class _Import:
         self._password_hashes = password_hashes
         self._rehearsing = rehearsing
 
-    def run(self, document: DefinitionsFile) -> None:
-        """Import all entries, in an order in which each thing finds what it needs.
+    def run(
+        self, document: DefinitionsFile, *, passing_over: bool = False
+    ) -> Generator[None, None, None]:
+        """Import all entries, in an order in which each thing finds what it needs: one in each
+        step, but policies together.
 
-        Raises InvalidDefinitions.
+        Raises InvalidDefinitions, unless it is `passing_over` what cannot be.
         """
         for kind in _ORDER:
-            with self._policies_together(kind, document):
-                take = getattr(self, kind)
-                for place, entry in enumerate(getattr(document, kind)):
-                    with _told(kind, place, entry):
-                        take(entry)
+            if kind in _TOGETHER:
+                with self._policies_together(kind, document):
+                    for place in range(len(getattr(document, kind))):
+                        self._take(kind, place, document, passing_over)
+                yield
+            else:
+                for place in range(len(getattr(document, kind))):
+                    self._take(kind, place, document, passing_over)
+                    yield
+
+    def _take(self, kind: str, place: int, document: DefinitionsFile, passing_over: bool) -> None:
+        entry = getattr(document, kind)[place]
+        try:
+            with _told(kind, place, entry):
+                getattr(self, kind)(entry)
+        except InvalidDefinitions as error:
+            if not passing_over:
+                raise
+            self._note(logging.ERROR, "passed over what cannot be any more", entry=str(error))
 
     @contextmanager
     def _policies_together(self, kind: str, document: DefinitionsFile) -> Generator[None]:
         """While entries that may be policies are taken, have what they do put off."""
         with ExitStack() as stack:
-            if kind in ("policies", "parameters"):
-                for name in {entry.vhost for entry in getattr(document, kind)}:
-                    if name in self._broker.vhosts:
-                        stack.enter_context(self._broker.vhosts[name].policies.together())
+            for name in {entry.vhost for entry in getattr(document, kind)}:
+                if name in self._broker.vhosts:
+                    stack.enter_context(self._broker.vhosts[name].policies.together())
             yield
 
     def _note(self, level: int, what: str, **about: str) -> None:

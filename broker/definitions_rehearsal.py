@@ -1,6 +1,6 @@
 """A broker to try definitions on: it has what they may refer to, and nobody is connected to it."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Generator
 from copy import deepcopy
 from typing import TYPE_CHECKING
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from .vhost import VirtualHost
 
 
-def likeness(broker: Broker, vhosts: Collection[str]) -> Broker:
-    """A broker with the same users and vhosts, and in those of `vhosts` the same exchanges and
-    queues, which are empty; policies are left out, nothing that may fail depends on them. What is
-    done to it leaves no trace.
+def likeness(broker: Broker, vhosts: Collection[str]) -> Generator[None, None, Broker]:
+    """Make, a bit in each step, a broker with the same users and vhosts, and in those of `vhosts`
+    the same exchanges and queues, which are empty; policies are left out, nothing that may fail
+    depends on them. What is done to it leaves no trace.
     """
     copy = Broker(
         broker.configuration,
@@ -25,13 +25,14 @@ def likeness(broker: Broker, vhosts: Collection[str]) -> Broker:
     copy.users = deepcopy(broker.users)
     copy.vhosts = {name: copy.new_vhost(name) for name in broker.vhosts}
     for name in broker.vhosts.keys() & set(vhosts):
-        _copy(broker.vhosts[name], copy.vhosts[name])
+        if name in broker.vhosts:
+            yield from _copy(broker.vhosts[name], copy.vhosts[name])
     return copy
 
 
-def _copy(vhost: "VirtualHost", copy: "VirtualHost") -> None:
+def _copy(vhost: "VirtualHost", copy: "VirtualHost") -> Generator[None, None, None]:
     copy.settings = deepcopy(vhost.settings)
-    for exchange in vhost.exchanges.values():
+    for exchange in tuple(vhost.exchanges.values()):
         if exchange.name not in ("", *PREDECLARED):
             copy.restore_exchange(
                 exchange.name,
@@ -40,5 +41,7 @@ def _copy(vhost: "VirtualHost", copy: "VirtualHost") -> None:
                 exchange.internal,
                 exchange.arguments,
             )
-    for queue in vhost.queues.values():
+            yield
+    for queue in tuple(vhost.queues.values()):
         copy.restore_queue(queue.name, queue.number, queue.auto_delete, queue.arguments)
+        yield

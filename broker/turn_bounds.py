@@ -16,3 +16,5 @@ class TurnBounds:
     """How many messages of a transaction are published."""
     effort: int = 1000
     """How much is done of what has come from one client, see `remainder`."""
+    imported: int = 200
+    """How many entries of definitions are imported."""
