@@ -23,6 +23,8 @@ Payload = TypeVar("Payload")
 
 READ_BYTES = 1 << 17
 LARGE_READ_BYTES = 1 << 20
+LARGE_REST_BYTES = 1 << 12
+"""Who leaves so much of an incomplete message sends large ones: they are read many at a time."""
 JOINED_BYTES = 1 << 14
 """Chunks of at least this size on average are sent as they are rather than joined first."""
 GATHERED_CHUNKS = 512
@@ -88,9 +90,10 @@ class SocketTransport:
         server.begin_turn()
         connection.receive(data)
         server.end_turn()
-        self._read_bytes = (
-            LARGE_READ_BYTES if connection.lacks_bytes > READ_BYTES // 2 else READ_BYTES
-        )
+        if connection.lacks_bytes > LARGE_REST_BYTES:
+            self._read_bytes = LARGE_READ_BYTES
+        elif len(data) < READ_BYTES:
+            self._read_bytes = READ_BYTES
         if self._is_watched and (
             connection.verification is not None or self._must_wait() or connection.congested()
         ):
