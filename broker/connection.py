@@ -21,6 +21,7 @@ from ..storage.errors import JournalError
 from .channel import Channel
 from .client_properties import ClientProperties
 from .closing_channel import ClosingChannel
+from .deletion import ExclusiveQueues
 from .handshake import HandshakeFailed
 from .heartbeats import Heartbeats
 from .log import fields
@@ -391,8 +392,8 @@ class Connection:
         for channel in list(self.channels.values()):
             self.forget_channel(channel)
         self.closing_channels.clear()
-        for queue in list(self.exclusive_queues):
-            self.vhost.delete_queue(queue)
+        if self.exclusive_queues:
+            ExclusiveQueues(self).delete()
         self.stalled.clear()
         if self.heartbeats is not None:
             self.heartbeats.stop()

@@ -42,12 +42,12 @@ class Topology:
     __slots__ = (
         "_definitions",
         "_intake",
-        "_mark_dirty",
         "_random_below",
         "_store",
         "_timers",
         "epoch",
         "exchanges",
+        "mark_dirty",
         "name",
         "policies",
         "queues",
@@ -70,7 +70,7 @@ class Topology:
         self.name = name
         self.rules = rules
         self.epoch: int = 0
-        self._mark_dirty = mark_dirty
+        self.mark_dirty = mark_dirty
         self._intake = intake
         self._timers = intake.timers
         self._definitions = definitions
@@ -183,7 +183,7 @@ class Topology:
     def _add_delay_line(self, exchange: DelayedExchange, number: int) -> None:
         exchange.delayed = DelayLine(
             self.name,
-            self._mark_dirty,
+            self.mark_dirty,
             self._intake,
             self._store,
             number=number,

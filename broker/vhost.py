@@ -15,6 +15,7 @@ from ..amqp.errors import (
     ResourceLocked,
 )
 from ..amqp.fields import Table
+from .deletion import Sweep, delete_together
 from .equivalence import check_equivalent_queue
 from .exchange import Exchange
 from .exchange_declaration import PREDECLARED
@@ -89,7 +90,7 @@ class VirtualHost(Topology):
         """
         change = PolicyChange(self, changed)
         if change.dispatch():
-            self._mark_dirty(change)
+            self.mark_dirty(change)
 
     def follow_policies(self, thing: Queue | Exchange) -> None:
         """Have a queue or an exchange do what policies set for it now. `epoch` must move
@@ -205,7 +206,7 @@ class VirtualHost(Topology):
         queue = self.queues[name] = queue_class(arguments, self.rules, self._definitions)(
             self.name,
             name,
-            self._mark_dirty,
+            self.mark_dirty,
             timers=self._timers,
             number=number,
             store=self._store,
@@ -241,8 +242,7 @@ class VirtualHost(Topology):
 
     def clear(self) -> None:
         """Delete all that is in it, the vhost itself being about to go."""
-        for queue in list(self.queues.values()):
-            self.delete_queue(queue)
+        delete_together(self, tuple(self.queues.values()), Sweep(self))
         for exchange in list(self.exchanges.values()):
             if exchange.name not in ("", *PREDECLARED):
                 self._remove_exchanges([exchange])
@@ -250,7 +250,7 @@ class VirtualHost(Topology):
 
     def add_reply_queue(self, name: str) -> Queue:
         """Create a queue for direct replies; it is reached by its name alone."""
-        queue = Queue(self.name, name, self._mark_dirty, timers=self._timers)
+        queue = Queue(self.name, name, self.mark_dirty, timers=self._timers)
         self.reply_queues[name] = queue
         self.epoch += 1
         return queue

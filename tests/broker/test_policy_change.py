@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from fake_client import FakeServer
+from fake_client import FakeServer, message
 from leveret.broker import policy_change
 from leveret.broker.administration import Administration
 from leveret.broker.definitions_file import read_definitions
@@ -110,3 +110,17 @@ def test_many_policies_of_a_document_are_applied_once(
     server.end_turn()
     assert limited(administration.vhost("/")) == QUEUES
     assert max(searches.values()) <= 2 * QUEUES
+
+
+def test_a_policy_for_long_queues_takes_more_turns(
+    server: FakeServer, administration: Administration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy_change, "SEARCHES_AT_ONCE", 1000)
+    client, vhost = server.connect(), administration.vhost("/")
+    for number in range(QUEUES):
+        client.feed(message(b"x", f"q{number}") * 200)
+    administration.set_policy("/", "p", "^q", LIMIT)
+    assert 0 < limited(vhost) < 20
+    server.end_turn()
+    assert limited(vhost) == QUEUES
+    assert {client.ready_in(f"q{number}") for number in range(QUEUES)} == {5}
