@@ -22,6 +22,10 @@ class _Block:
         self.base = base
         self.offsets = array("I", offsets)
 
+    def takes(self, stored: int) -> bool:
+        """Whether there is room for that message at its end."""
+        return 0 <= stored - self.base < _OFFSETS and len(self.offsets) < BLOCK_MESSAGES
+
 
 class Backlog:
     """The ids, as the journal knows them, of messages in queue order.
@@ -62,11 +66,7 @@ class Backlog:
     def append(self, stored: int) -> None:
         """Add a message at the end."""
         block = self._blocks[-1] if self._blocks else None
-        if (
-            block is None
-            or not 0 <= stored - block.base < _OFFSETS
-            or len(block.offsets) == BLOCK_MESSAGES
-        ):
+        if block is None or not block.takes(stored):
             block = _Block(stored)
             self._blocks.append(block)
         block.offsets.append(stored - block.base)
@@ -92,7 +92,6 @@ class Backlog:
 
     def put_behind_delivered(self, ids: Iterable[int]) -> None:
         """Add messages that were delivered before, behind the others that were."""
-        between = Backlog(ids)
         blocks, index, at = self._blocks, 0, self._at + self.delivered
         while index < len(blocks) and at >= len(blocks[index].offsets):
             at -= len(blocks[index].offsets)
@@ -102,10 +101,15 @@ class Backlog:
             index += 1
             blocks.insert(index, _Block(block.base, block.offsets[at:]))
             del block.offsets[at:]
-        for block in reversed(between._blocks):
-            blocks.insert(index, block)
-        self.delivered += len(between)
-        self._count += len(between)
+        last = blocks[index - 1] if index else None
+        for stored in ids:
+            if last is None or not last.takes(stored):
+                last = _Block(max(stored - _OFFSETS // 2, 0))
+                blocks.insert(index, last)
+                index += 1
+            last.offsets.append(stored - last.base)
+            self.delivered += 1
+            self._count += 1
 
     def first(self, count: int) -> "array[int]":
         """The first messages, at most `count`."""

@@ -41,8 +41,10 @@ class Store(Protocol):
         """A queue is done with messages."""
         ...
 
-    def note_returns(self, line: "Line", stored: int, returns: Returns) -> None:
-        """A message came back to a queue, for so many times now."""
+    def note_returns(
+        self, line: "Line", stored: int, returns: Returns, *, at_end: bool = False
+    ) -> None:
+        """A message came back to a queue, or to its end, for so many times now."""
         ...
 
     def returns(self, line: "Line", stored: int) -> Returns:

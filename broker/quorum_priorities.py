@@ -8,7 +8,7 @@ message without a priority has 4 (https://www.rabbitmq.com/docs/4.3/priority#quo
 From 4.3 on the first message of each priority can expire, before that the first one of the queue.
 
 What comes back has no priority any more: it goes before everything else, or to the end of the
-ordinary messages (see `quorum_queue`). After a restart all messages have their priorities again.
+ordinary messages (see `quorum_queue`). All that holds after a restart as before.
 
 Ordinary messages stand in the queue itself, so that a queue without any others is delivered from as
 quickly as one without priorities.
@@ -20,7 +20,7 @@ from typing import Any
 
 from .clearing import cleared
 from .kept import Kept
-from .line import LOADED_MESSAGES, Line
+from .line import Line
 from .message import Message
 from .priorities import Level
 from .quorum_queue import QuorumQueue
@@ -33,23 +33,6 @@ _TURNS = 3
 _STRICT_DEFAULT = 4
 
 
-class _Level(Level):
-    """The messages of one priority. Those that came back before a restart are counted."""
-
-    __slots__ = ("_quorum_queue",)
-
-    def __init__(self, queue: "PrioritizedQuorumQueue"):
-        super().__init__(queue)
-        self._quorum_queue = queue
-
-    def load(self, most: int = LOADED_MESSAGES) -> bool:
-        loaded = super().load(most)
-        self.returned[:] = [
-            (place, self._quorum_queue.with_count(message)) for place, message in self.returned
-        ]
-        return loaded
-
-
 class PrioritizedQuorumQueue(QuorumQueue):
     """A quorum queue whose messages have priorities: so many as the rules say."""
 
@@ -59,10 +42,8 @@ class PrioritizedQuorumQueue(QuorumQueue):
 
     def __init__(self, *as_queue: Any, **options: Any):
         super().__init__(*as_queue, **options)
-        self._levels: dict[int, _Level] = {}
-        """By priority, the highest first, those that have been in use: not the ordinary one, except
-        for messages from before a restart.
-        """
+        self._levels: dict[int, Level] = {}
+        """By priority, the highest first, those that have been in use: not the ordinary one."""
         self._priorities = Priorities()
         self._turn = 0
 
@@ -85,10 +66,10 @@ class PrioritizedQuorumQueue(QuorumQueue):
             return _HIGH if priority >= _HIGH_FROM else _NORMAL
         return min(priority, self._rules.quorum_priorities - 1)
 
-    def _level(self, priority: int) -> _Level:
+    def _level(self, priority: int) -> Level:
         level = self._levels.get(priority)
         if level is None:
-            self._levels[priority] = level = _Level(self)
+            self._levels[priority] = level = Level(self)
             self._levels = dict(sorted(self._levels.items(), reverse=True))
         self.mix()
         return level
@@ -99,22 +80,26 @@ class PrioritizedQuorumQueue(QuorumQueue):
         """Where the next message is taken from; the queue itself if it came back, or if there is
         none.
         """
-        if self.returned or (self.backlog is not None and self.backlog.delivered):
+        if self._has_returned:
             return self
         lines: dict[int, Line] = {
             priority: level for priority, level in self._levels.items() if level.message_count
         }
         if self.ready or self.backlog is not None:
-            lines.setdefault(self._ordinary, self)
+            lines[self._ordinary] = self
         if self._turn == _TURNS - 1 and lines.keys() == {_NORMAL, _HIGH} and self._is_fair:
             normal, high = lines[_NORMAL], lines[_HIGH]
             return normal if _place(normal) < _place(high) else high
         return lines[max(lines)] if lines else self
 
+    @property
+    def _has_returned(self) -> bool:
+        return bool(self.returned) or (self.backlog is not None and self.backlog.delivered > 0)
+
     def take_next(self) -> tuple[Message, bool] | None:
         line = self._next_line()
         if line is self:
-            came_back = bool(self.returned)
+            came_back = self._has_returned
             taken = super().take_next()
         else:
             came_back = False
@@ -173,10 +158,12 @@ class PrioritizedQuorumQueue(QuorumQueue):
         for level in self._levels.values():
             yield from level.waiting()
 
-    def line_up(self, ids: "array[int]", kept: Kept) -> None:
+    def line_up_new(self, ids: "array[int]", kept: Kept) -> "array[int]":
         lines = by_level(ids, kept, self._counts_as, self.all_of, self._priorities)
+        ordinary = lines.pop(self._ordinary, array("Q"))
         for priority, its_ids in lines.items():
-            self._level(priority).take_over(its_ids, kept.delivered)
+            self._level(priority).take_over(its_ids)
+        return ordinary
 
     def end(self) -> None:
         super().end()

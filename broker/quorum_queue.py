@@ -11,23 +11,29 @@ with a consumer when the broker is killed comes back flagged as redelivered, but
 What comes back stands before what was never delivered, in the order in which it came back. But if
 there is no limit, what a client returns goes to the end of the queue (from
 4.3 on by basic.nack and basic.recover only); what a channel leaves behind when it ends does not.
-After a restart all stand in the order in which they were published.
+After a restart all stand in their places again (`quorum_places`). What was out with a consumer when
+the broker was killed stands where it did before: where it had come back to, else where it was
+published.
 """
 
+from array import array
 from collections import deque
 from collections.abc import Sequence
-from itertools import count
+from itertools import chain, count
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from ..amqp.errors import NotSupported, ResourceLocked
+from .backlog import Backlog
 from .death import Reason
 from .delivery_counts import counted, uncounted
 from .features import Features
+from .kept import Kept
 from .line import LOADED_MESSAGES
 from .message import Message
 from .queue import Queue
+from .quorum_places import places_of
 from .returns import NEVER, Returns
 from .rules import DEFAULT_RULES, Rules
 
@@ -38,7 +44,7 @@ if TYPE_CHECKING:
 class QuorumQueue(Queue):
     """A quorum queue. What came back stands there as a counted copy."""
 
-    __slots__ = ("_next_place", "_rules")
+    __slots__ = ("_doubtful_to", "_next_place", "_rules")
 
     keeps_all = True
     global_qos = False
@@ -49,6 +55,8 @@ class QuorumQueue(Queue):
         self._rules = rules
         self._next_place = count(1)
         """For what comes back, in `returned`."""
+        self._doubtful_to = 0
+        """Messages stored up to here may have been delivered before the broker was killed."""
 
     @property
     def delivery_limit(self) -> int | None:
@@ -67,17 +75,16 @@ class QuorumQueue(Queue):
         if limit is not None and returns.failures > limit:
             return self.discard(message, Reason.DELIVERY_LIMIT)
         due_ms = 0 if self.retries is None else self.retries.due_ms(returns.failures, failed=failed)
+        goes_first = limit is not None or not asked or (failed and self._rules.acquired_counts)
+        at_end = not (goes_first or due_ms) and self.has_new
         if message.stored and self.store is not None:
-            self.store.note_returns(self, message.stored, returns.waiting(due_ms))
+            waiting = returns.waiting(due_ms)
+            self.store.note_returns(self, message.stored, waiting, at_end=at_end)
         if due_ms and self.retries is not None:
             return self.retries.wait(message, due_ms)
-        if asked and limit is None and not (failed and self._rules.acquired_counts):
-            return self._ready_at_the_end(message)
-        return self.ready_again(message)
+        return self._ready_at_the_end(message) if at_end else self.ready_again(message)
 
     def _ready_at_the_end(self, message: Message) -> None:
-        if not self.has_new:
-            return self.ready_again(message)
         features = self.mix()
         if not message.is_whole:
             self.begin_backlog()
@@ -102,12 +109,15 @@ class QuorumQueue(Queue):
     @property
     def has_new(self) -> bool:
         """Whether something waits behind what came back."""
-        return bool(self.ready) or self.backlog is not None
+        backlog = self.backlog
+        return bool(self.ready) or (backlog is not None and len(backlog) > backlog.delivered)
 
     def shift(self) -> tuple[Message, bool] | None:
         taken = self.take_next()
         if self._is_mixed and taken is not None:
-            taken = taken[0], taken[1] or taken[0].returns.times > 0
+            message, again = taken
+            again = again or message.returns.times > 0 or 0 < message.stored <= self._doubtful_to
+            taken = message, again
             if self.features is not None and not self.has_new:
                 self.features.mixed = False
         return taken
@@ -128,6 +138,15 @@ class QuorumQueue(Queue):
 
     def put_back(self, message: Message) -> None:
         """Add a message that came back, behind the others that did."""
+        backlog = self.backlog
+        if backlog is None or not backlog.delivered or self.ready:
+            return self._put_last(message)
+        if 0 < backlog.uncounted >= backlog.delivered:
+            backlog.uncounted += 1
+            self.count_bytes((message,), -1)
+        return backlog.put_behind_delivered((self.stored_id(message),))
+
+    def _put_last(self, message: Message) -> None:
         self.returned.append((next(self._next_place), self.with_count(message)))
         self.shells += not message.is_whole
 
@@ -136,10 +155,39 @@ class QuorumQueue(Queue):
         returned = sorted(self.returned)
         self.returned.clear()
         for _, message in returned:
-            self.put_back(message)
+            self._put_last(message)
         if self._is_mixed:
             self.ready = deque(map(self.with_count, self.ready))
         return loaded
+
+    # --- restarts -----------------------------------------------------------------------------
+
+    def line_up(self, ids: "array[int]", kept: Kept) -> None:
+        places = places_of(ids, kept.notes)
+        new = places.without_those(ids)
+        self._doubtful_to = max((each for each in new if each in kept.delivered), default=0)
+        if self._doubtful_to or places.at_end:
+            self.mix()
+        ordinary = places.with_those_at_end(self.line_up_new(new, kept))
+        self.backlog = Backlog(chain(places.first, ordinary), len(places.first))
+        self.load(1)
+
+    def line_up_new(self, ids: "array[int]", kept: Kept) -> "array[int]":
+        """Have those that never came back stand in order; those are returned that what was returned
+        to the end stands among.
+        """
+        return ids
+
+    def delivered_before(self) -> list[int]:
+        """None of those that came back: of them it is known."""
+        last = 0
+        if self._doubtful_to:
+            for line in self.lines():
+                waiting = [message.stored for message in line.ready]
+                if line.backlog is not None:
+                    waiting += line.backlog.first(len(line.backlog))
+                last = max(filter(self._doubtful_to.__ge__, waiting), default=last)
+        return [last] if last else []
 
     def with_count(self, message: Message) -> Message:
         """A message that came back, with the count that the journal has of it."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from ..storage.errors import JournalFailed
 from .line import Line
 from .message import Message, restored
-from .returns import Returns, read_returns
+from .returns import Place, Returns, note_of, read_returns
 
 if TYPE_CHECKING:
     from ..storage.journal import Journal
@@ -50,9 +50,13 @@ class JournalStore:
         else:
             self._journal.settle_many(line.number, ids)
 
-    def note_returns(self, line: Line, stored: int, returns: Returns) -> None:
-        """A message came back to a queue, for so many times now."""
-        self._journal.note(line.number, stored, returns.encoded())
+    def note_returns(
+        self, line: Line, stored: int, returns: Returns, *, at_end: bool = False
+    ) -> None:
+        """A message came back to a queue, or to its end, for so many times now."""
+        journal = self._journal
+        place = Place(journal.position, journal.next_id if at_end else 0)
+        journal.note(line.number, stored, note_of(returns, place))
 
     def returns(self, line: Line, stored: int) -> Returns:
         """What was noted of a message last, NEVER if nothing was."""

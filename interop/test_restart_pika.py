@@ -206,6 +206,28 @@ def test_what_is_out_with_a_consumer_of_a_quorum_queue_comes_back_with_its_count
         assert properties.headers["x-delivery-count"] >= 1  # the return; not what was out besides
 
 
+@pytest.mark.parametrize(
+    ("limit", "order"), [(9, ["3", "1", "2", "4", "5"]), (-1, ["4", "3", "1", "2", "5"])]
+)
+def test_what_came_back_to_a_quorum_queue_stands_in_its_place_after_a_restart(
+    own_broker: LeveretProcess, restart: Callable[[], None], limit: int, order: list[str]
+):
+    with channel_until_the_end(own_broker) as channel:
+        arguments = {"x-queue-type": "quorum", "x-delivery-limit": limit}
+        channel.queue_declare("q", durable=True, arguments=arguments)
+        for number in range(1, 5):
+            channel.basic_publish("", "q", str(number), TRANSIENT)
+        first, second, third = (channel.basic_get("q")[0].delivery_tag for _ in range(3))
+        for tag in (third, first, second):
+            channel.basic_nack(tag, requeue=True)
+        channel.basic_publish("", "q", "5", TRANSIENT)
+        channel.queue_declare("other", durable=True)
+        channel.basic_publish("", "other", b"on disk, and so all before it", PERSISTENT)
+        restart()
+    with channel_to(own_broker) as channel:
+        assert [channel.basic_get("q")[2].decode() for _ in range(5)] == order
+
+
 def test_duplicates_are_known_after_a_restart(
     own_broker: LeveretProcess, restart: Callable[[], None]
 ):
