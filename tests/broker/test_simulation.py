@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from leveret.broker import store as store_module
 from leveret.broker.channel import Channel
 from leveret.broker.consumer import Consumer
 from leveret.broker.consumer_priorities import PriorityRotation
@@ -16,6 +17,7 @@ from leveret.broker.message import Message
 from leveret.broker.priorities import PriorityQueue
 from leveret.broker.queue import Queue
 from leveret.broker.quorum_queue import QuorumQueue
+from leveret.broker.returns import Place
 from leveret.broker.single_active import SingleActive
 from leveret.broker.store import JournalStore
 from leveret.broker.stream_cursor import Cursor
@@ -176,8 +178,24 @@ def test_a_delivery_limit_that_is_one_too_high_is_noticed(monkeypatch: pytest.Mo
 
 @pytest.mark.slow
 def test_returns_that_are_not_written_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(JournalStore, "note_returns", lambda self, line, stored, returns: None)
-    first_failure(("delivery count",))
+    monkeypatch.setattr(JournalStore, "note_returns", lambda *_, **__: None)
+    first_failure(("delivery count", "wrong answer"))
+
+
+@pytest.mark.slow
+def test_an_order_of_returns_that_a_restart_forgets_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(store_module, "Place", lambda turn, before: Place(0, before))
+    first_failure(("order", "wrong answer"))
+
+
+@pytest.mark.slow
+def test_a_return_to_the_end_that_a_restart_forgets_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(store_module, "Place", lambda turn, before: Place(turn, 0))
+    first_failure(("order", "wrong answer"))
 
 
 @pytest.mark.slow

@@ -238,8 +238,7 @@ class Doings(ExchangeDoings):
         known = self._stage.model.queues.get(name)
         is_in_order = known is None or known.in_order
         traits = traits_of(name)
-        pages_out = traits.quorum and self._stage.model.pages_out
-        if traits.stream or self._would_meet(name) or not is_in_order or pages_out:
+        if traits.stream or self._would_meet(name) or not is_in_order:
             return
         options = {"queue": name, "no_ack": bool(no_ack)}
         self._send(client, channel, more, "get", options, Basic.Get(**options))

@@ -43,8 +43,6 @@ class Model:
         self.turns = Turns(at_once, self.settle)
         self.batch = 1
         self.now_ms = 0
-        self.pages_out = False
-        """Whether messages are not always in memory."""
         self.queues: dict[str, MQueue] = {}
         self.incarnations: list[MQueue] = []
         self.exchanges: set[str] = set()
@@ -214,12 +212,12 @@ class Model:
     def _return(self, queue: MQueue, entry: Entry, *, asked: bool) -> None:
         entry.redelivered = True
         if queue.traits.quorum:
-            quorum.count_return(entry, self.batch)
+            quorum.count_return(entry)
             if quorum.is_too_often(queue, entry):
                 self._die(queue, entry, Reason.DELIVERY_LIMIT)
                 return
-            quorum.put_in_place(queue, entry, self.next_place(), asked=asked)
-            queue.in_order = (queue.in_order or not queue.ready) and not self.pages_out
+            quorum.put_in_place(queue, entry, self.next_place(), self.batch, asked=asked)
+            queue.in_order = queue.in_order or not queue.ready
         insort(queue.ready, entry)
         self._trim(queue, limits.GIVE_WAY_TO_ONE)
 

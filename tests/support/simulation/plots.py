@@ -45,6 +45,33 @@ class Plots(Actions):
                 self._add("settle", **on, **how, pick=0, multiple=multiple, more=0)
             self.chance.choice((self._write, self._write, self._close_channel, self._crash))()
 
+    def _return_and_restart(self) -> None:
+        """Messages come back in any order, and the broker starts anew, sometimes after much else
+        has been written.
+        """
+        queue, on = self.chance.choice(self._counting), self._without_transactions()
+        self._publish(queue, count=self.chance.choice((5, 12)), expiration=-1)
+        for gets in self.chance.choices((1, 3, 6), k=self.chance.choice((1, 2, 3))):
+            for _ in range(gets):
+                self._add("get", **on, queue=queue, no_ack=0, blind=0, more=0)
+            for _ in range(self.chance.choice((1, gets, gets))):
+                back = {"how": self.chance.choice((1, 2)), "requeue": 1, "twice": 0}
+                self._add("settle", **on, **back, pick=self._below(99), multiple=0, more=0)
+            self._write_all()
+            for _ in range(self.chance.choice((0, 0, 3, 6))):
+                self._pass_by()
+            self._publish(queue)
+            self.chance.choice((self._restart, self._crash, self._write_all))()
+        for _ in range(self.chance.choice((4, 8))):
+            self._add("get", **on, queue=queue, no_ack=self._below(2), blind=0, more=0)
+
+    def _pass_by(self) -> None:
+        """Messages come and go that have the journal rewrite what lives."""
+        queue, on = list(QUEUES).index("d0"), self._without_transactions()
+        self._publish(queue, persistent=1, count=12, size=300)
+        self._add("purge", **on, queue=queue, more=0)
+        self._write_all()
+
     def _interrupt(self) -> None:
         """The power fails while messages are written."""
         self._write_all()

@@ -3,24 +3,45 @@
 Everything stays on disk. Each return of a message is counted, over restarts as well, except that
 the last ones before a crash may be forgotten; one that comes back too often dies. What comes back
 stands first, in the order of returns; but if there is no limit, what a client hands back goes to
-the end. Where those from before a restart stand among those that come back, nobody may rely on.
+the end. So it does after a restart; what was out with a client when the broker crashed stands where
+it did before. Where those stand whose last return may be on disk or not, nobody may rely on.
 """
 
+from dataclasses import dataclass
 from itertools import count
 
 from fake_client import Received
 
-from .things import Entry, MQueue, Violation
+from .things import Entry, MQueue, Return, Violation
 
 _HEADER = "x-delivery-count"
 _FIRST = count(-(1 << 40)).__next__
 """Places before all that were never delivered."""
 
 
-def count_return(entry: Entry, batch: int) -> None:
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a restart has left of a message's returns: how often it came back for sure, how many
+    more of these times there may be on disk, and where it stands, None if that is not known.
+    """
+
+    returns: int
+    doubtful: int
+    stands: int | None
+
+
+def left_of_returns(entry: Entry, written: int, taken: int) -> Left:
+    """The batches up to `written` are on disk, those behind `taken` are not."""
+    sure = [each for each in entry.returned if each.batch <= written]
+    doubtful = sum(written < each.batch <= taken for each in entry.returned)
+    stands = sure[-1].stands if sure else entry.place
+    unknown = doubtful or (entry.doubtful_returns and not sure)
+    return Left(len(sure), doubtful + entry.doubtful_returns, None if unknown else stands)
+
+
+def count_return(entry: Entry) -> None:
     """A message comes back."""
     entry.returns += 1
-    entry.returned_in.append(batch)
 
 
 def is_too_often(queue: MQueue, entry: Entry) -> bool:
@@ -29,13 +50,14 @@ def is_too_often(queue: MQueue, entry: Entry) -> bool:
     return limit is not None and entry.returns > limit
 
 
-def put_in_place(queue: MQueue, entry: Entry, last: int, *, asked: bool) -> None:
-    """Give a returned message its place; `last` is the one behind all others. `asked` says that the
-    client wants it back in the queue.
+def put_in_place(queue: MQueue, entry: Entry, last: int, batch: int, *, asked: bool) -> None:
+    """Give a returned message its place, which is in that batch; `last` is the one behind all
+    others. `asked` says that the client wants it back in the queue.
     """
     some_are_new = any(other.stands >= 0 for other in queue.ready)
     to_the_end = asked and queue.traits.delivery_limit is None and some_are_new
     entry.stands = last if to_the_end else _FIRST()
+    entry.returned.append(Return(batch, entry.stands))
 
 
 def check_count(entry: Entry, got: Received) -> None:
@@ -43,5 +65,5 @@ def check_count(entry: Entry, got: Received) -> None:
     shown = (got.headers or {}).get(_HEADER, 0)
     if not entry.returns <= shown <= entry.returns + entry.doubtful_returns:
         raise Violation(f"delivery count: {entry.name} has {shown}, not {entry.returns}")
-    entry.returned_in += [0] * (shown - entry.returns)  # they were on disk, then
+    entry.returned += [Return(0, None)] * (shown - entry.returns)  # they were on disk, then
     entry.returns, entry.doubtful_returns = shown, 0

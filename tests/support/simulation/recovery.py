@@ -11,7 +11,8 @@ from . import streams
 from .dead_letters import Burial
 from .exchanges import EXCHANGES
 from .model import Model
-from .things import Commit, Entry, MQueue, Violation
+from .quorum import left_of_returns
+from .things import Commit, Entry, MQueue, Return, Violation
 from .world import World
 
 
@@ -48,6 +49,10 @@ class Aftermath:
     def has(self, queue: MQueue, entry: Entry) -> bool:
         """Whether it is in its queue."""
         return entry in self.entries[queue]
+
+    def has_one_like(self, queue: MQueue, entry: Entry) -> bool:
+        """Whether it is in its queue, or the same message once more: they can't be told apart."""
+        return any(each.name == entry.name for each in self.entries[queue])
 
 
 def _found(queue: MQueue, names: list[str], disk: _Disk) -> list[Entry]:
@@ -193,7 +198,7 @@ def _check_burial(burial: Burial, after: Aftermath) -> None:
     queue, entry = burial.queue, burial.entry
     if entry is None or not (queue.keeps(entry.sent) and queue in after.entries):
         return
-    if after.has(queue, entry) or not after.disk.has(entry.published_in):
+    if after.has_one_like(queue, entry) or not after.disk.has(entry.published_in):
         return
     for target, letter in burial.letters:
         gone = target not in after.entries or not after.disk.lacks(letter.settled_in)
@@ -231,25 +236,25 @@ def start_over(model: Model, world: World, after: Aftermath, *, redelivered: boo
     fresh = Model(model.turns.at_once)
     fresh.next_place = model.next_place
     fresh.now_ms = world.now_ms
-    fresh.pages_out = model.pages_out
     for old_queue, entries in after.entries.items():
         queue = replace(
             old_queue, defined_in=0, deleted_in=None, used_ms=world.now_ms, ready=[], stored=[],
-            consumers=[], returning=0, in_order=not (old_queue.traits.quorum and entries),
+            consumers=[], returning=0, in_order=True,
         )  # fmt: skip
         fresh.queues[queue.name] = queue
         fresh.incarnations.append(queue)
         for old in entries:
-            place = fresh.next_place()
-            returns = sum(map(after.disk.has, old.returned_in))
-            forgotten = sum(map(after.disk.lacks, old.returned_in))
+            place = old.place if queue.traits.quorum else fresh.next_place()
+            left = left_of_returns(old, after.disk.written, after.disk.taken)
+            stands = left.stands if queue.traits.quorum else place
+            queue.in_order &= stands is not None
             entry = replace(
                 old, place=place, published_in=0, settled_in=None, published_by=None,
                 settled_by=None, redelivered=(
                     not queue.traits.stream and (redelivered or old.redelivered)
                 ),
-                stands=place, returns=returns, returned_in=[0] * returns,
-                doubtful_returns=old.doubtful_returns + len(old.returned_in) - returns - forgotten,
+                stands=place if stands is None else stands, returns=left.returns,
+                returned=[Return(0, stands)] * left.returns, doubtful_returns=left.doubtful,
             )  # fmt: skip
             queue.stored.append(entry)
             insort(queue.ready, entry)

@@ -67,7 +67,6 @@ class Run:
         world = World(settings, story.memory_budget_bytes, bounds)
         self._stage = Stage(world, Model(at_once), complaints)
         self._stage.use(self._stage.model)
-        self._stage.model.pages_out = story.memory_budget_bytes > 0
         self._comparison = Comparison(self._stage)
         self._conversation = Conversation(self._stage, self._comparison)
         self._doings = Doings(self._stage, self._conversation)

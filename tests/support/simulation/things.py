@@ -65,6 +65,16 @@ def named(number: int, copies: Iterable[str], deaths: Iterable[Death]) -> str:
     return ", ".join([str(number), *told])
 
 
+@dataclass(frozen=True, slots=True)
+class Return:
+    """That a message came back to a quorum queue: in which batch, and where it stood then, None if
+    that is not known.
+    """
+
+    batch: int
+    stands: int | None
+
+
 @dataclass(slots=True, eq=False)
 class Entry:
     """A message in one queue. `expires_ms` is when its time is up there, if ever."""
@@ -83,7 +93,7 @@ class Entry:
     returns: int = 0
     doubtful_returns: int = 0
     """Of those before a crash, how many may have been forgotten or not."""
-    returned_in: list[int] = field(default_factory=list)
+    returned: "list[Return]" = field(default_factory=list)
     redelivered: bool = False
     settled_in: int | None = None
     published_by: Commit | None = None
