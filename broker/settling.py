@@ -27,6 +27,14 @@ _queue_of = itemgetter(1)
 _COME_BACK = (Outcome.ABANDONED, Outcome.TIMED_OUT, Outcome.RETURNED, Outcome.HANDED_BACK)
 
 
+def _place_of(delivery: "Delivery") -> int:
+    """Where a message stood, if that is where it comes back to. As in RabbitMQ what a channel
+    leaves comes back in that order, what a client hands back in the order of its tags: this makes a
+    difference to which messages a limit in bytes lets stay.
+    """
+    return delivery[0].id if delivery[1].keeps_places else 0
+
+
 def is_much(channel: "Channel", deliveries: int) -> bool:
     """Whether so many of a channel are to be settled in several turns."""
     return deliveries > channel.connection.broker.turn_bounds.settled
@@ -134,8 +142,11 @@ class Order:
         acknowledged = self._outcome is Outcome.ACKNOWLEDGED
         self._at += bounds.acknowledged if acknowledged else bounds.settled
         take = self._deliveries.pop
-        taken = [take(tag, None) for tag in self._tags[start : self._at]]
-        self._channel.settle([each for each in taken if each is not None], self._outcome)
+        tags = self._tags[start : self._at]
+        taken = [delivery for tag in tags if (delivery := take(tag, None)) is not None]
+        if self._outcome is Outcome.ABANDONED:
+            taken.sort(key=_place_of)
+        self._channel.settle(taken, self._outcome)
         return self._at < len(self._tags)
 
     def end(self) -> None:

@@ -120,3 +120,28 @@ def test_queue_of_many_messages_is_empty_as_soon_as_it_is_purged(channel, queue)
     assert channel.queue_purge(queue).method.message_count == 20_000
     publish(channel, queue, "y")
     assert channel.basic_get(queue)[2] == b"y"
+
+
+@pytest.mark.parametrize(("ends", "left"), [(False, [b"A"]), (True, [])])
+def test_what_a_channel_leaves_comes_back_in_order_and_what_is_handed_back_does_not(
+    connection, queue, channel, declare, ends, left
+):
+    """Which of them a limit in bytes lets stay shows it."""
+    source = declare(
+        x_max_length_bytes=10, x_dead_letter_exchange="", x_dead_letter_routing_key=queue
+    )
+    other = connection.channel()
+    publish(other, source, "A", "BBB")
+    first = other.basic_get(source)[0].delivery_tag
+    assert other.basic_get(source)[2] == b"BBB"
+    other.basic_nack(first, requeue=True)
+    method, _, body = other.basic_get(source)
+    assert body == b"A"
+    publish(other, source, "D" * 8)
+    if ends:
+        other.close()
+    else:
+        other.basic_nack(method.delivery_tag, multiple=True, requeue=True)
+    gone = [body for body in (b"A", b"BBB") if body not in left]
+    assert dead(channel, queue, len(gone)) == [(body, "maxlen") for body in gone]
+    assert [channel.basic_get(source)[2] for _ in (*left, "D")] == [*left, b"D" * 8]

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from pamqp.commands import Basic, Confirm, Queue, Tx
+from pamqp.commands import Basic, Channel, Confirm, Queue, Tx
 
 from durable_server import DurableServer
 from fake_client import FakeClient, FakeServer, encoded, message
@@ -268,3 +268,31 @@ def test_refused_message_is_not_kept_on_disk():
     assert client.expect(Basic.Nack).delivery_tag == 2
     client = server.restarted(clean=False).connect()
     assert bodies(client) == [b"0"]
+
+
+@pytest.mark.parametrize(
+    ("come_back", "left"),
+    [
+        (Basic.Nack(3, multiple=True, requeue=True), [b"A", b"DDDDDDDD"]),
+        (Basic.Recover(requeue=True), [b"A", b"DDDDDDDD"]),
+        (Channel.Close(200, "", 0, 0), [b"DDDDDDDD"]),
+    ],
+    ids=["nack", "recover", "close"],
+)
+def test_what_comes_back_together_is_counted_in_the_order_that_rabbitmq_has(
+    server: FakeServer, client: FakeClient, come_back: Any, left: list[bytes]
+) -> None:
+    """Seen of RabbitMQ 3.10.8: by tags, but in the queue's order when a channel ends."""
+    client.declare("dlq")
+    client.declare("q", arguments={"x-max-length-bytes": 10, **DLQ})
+    client.publish(b"A", "q")
+    client.publish(b"BBB", "q")
+    client.get("q")
+    client.get("q")
+    client.send(Basic.Nack(1, requeue=True))
+    assert client.get("q").call.delivery_tag == 3  # A once more, behind B
+    client.publish(b"D" * 8, "q")
+    client.send(come_back)
+    other = server.connect()
+    assert bodies(other) == left
+    assert bodies(other, "dlq") == [each for each in (b"A", b"BBB") if each not in left]
