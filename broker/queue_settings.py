@@ -20,8 +20,10 @@ _Rule: TypeAlias = Callable[[Setting, Setting], Setting]
 class QueueSettings:
     """What is in force for a queue at present; None stands for what is not set.
 
-    Each is called like the argument or the policy's key; `queue-mode`, `queue-version` and whatever
-    is about clusters have no effect here and are left out.
+    Each is called like the argument or the policy's key. Left out is what is checked and has no
+    effect here: `queue-mode`, `queue-version`, whatever is about clusters, `dead-letter-strategy`
+    (a dead letter is on disk before its original goes, always) and `stream-filter-size-bytes` (each
+    message is looked at).
     """
 
     message_ttl_ms: int | None = None
@@ -31,13 +33,11 @@ class QueueSettings:
     overflow: str = DROP_HEAD
     dead_letter_exchange: str | None = None
     dead_letter_routing_key: str | None = None
-    dead_letter_strategy: str | None = None
     delivery_limit: int | None = None
     consumer_timeout_ms: int | None = None
     max_age: str | None = None
     """For example "7D"."""
     stream_max_segment_size_bytes: int | None = None
-    stream_filter_size_bytes: int | None = None
     delayed_retry_type: str | None = None
     delayed_retry_min_ms: int | None = None
     delayed_retry_max_ms: int | None = None
@@ -79,12 +79,10 @@ def settings_of(arguments: Table, policy: Definition) -> QueueSettings:
         overflow=_overflow(text("overflow"), rules),
         dead_letter_exchange=text("dead-letter-exchange"),
         dead_letter_routing_key=text("dead-letter-routing-key"),
-        dead_letter_strategy=text("dead-letter-strategy"),
         delivery_limit=number("delivery-limit"),
         consumer_timeout_ms=number("consumer-timeout"),
         max_age=text("max-age"),
         stream_max_segment_size_bytes=number("stream-max-segment-size-bytes"),
-        stream_filter_size_bytes=number("stream-filter-size-bytes"),
         delayed_retry_type=text("delayed-retry-type"),
         delayed_retry_min_ms=number("delayed-retry-min"),
         delayed_retry_max_ms=number("delayed-retry-max"),
@@ -173,7 +171,6 @@ _RULES: Mapping[str, Mapping[str, _Rule]] = {
         "max-length-bytes": _policy,
         "max-age": _policy,
         "stream-max-segment-size-bytes": _policy,
-        "stream-filter-size-bytes": _policy,
         "consumer-timeout": _lower,
     },
 }
