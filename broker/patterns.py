@@ -1,41 +1,22 @@
 """Regular expressions of operators, which are searched for in names that clients choose.
 
-They are read as RabbitMQ reads them, which has PCRE search through the bytes of a name; and a
-search comes to an end: one that would take too long (`^(a|a)*$` doubles its steps with each letter)
-finds nothing, as in RabbitMQ, which counts steps. That, and most of PCRE's syntax, is what the
-library `regex` has more than Python's `re`.
+They are read as RabbitMQ reads them, which has PCRE search through the bytes of a name (`pcre.py`);
+and a search comes to an end: one that would take too long (`^(a|a)*$` doubles its steps with each
+letter) finds nothing, as in RabbitMQ, which counts steps. That, and most of PCRE's syntax, is what
+the library `regex` has more than Python's `re`.
 """
 
 import logging
-from collections.abc import Callable
 
 import regex
 
 from .log import fields
+from .pcre import Untranslatable, translated
 
 log = logging.getLogger("leveret.patterns")
 
 SEARCH_MAX_S = 0.02
 """How long a search may take, in seconds of the processor."""
-
-_DIFFERENT = regex.compile(
-    r"""
-    \\Q (?P<quoted> .*? ) (?: \\E | \Z )
-    | \\x\{ (?P<code> [0-9a-fA-F]{1,2} ) \}
-    | \\k (?: < (?P<name> \w+ ) > | \{ (?P<name> \w+ ) \} | ' (?P<name> \w+ ) ' )
-    | \(\?' (?P<group> \w+ ) '
-    | \\ (?P<end> [zZ] )
-    | \\ (?P<escape> e )
-    | \\ (?P<plain> [iIjJmMOqTyYF] )
-    | \\ [pPgoN] \{ [^}]* \}
-    | \\ .
-    | (?P<brace> \{ ) (?! \d+ (?: , \d* )? \} )
-    """,
-    regex.VERBOSE | regex.DOTALL,
-)
-"""What PCRE has that `regex` lacks or takes for something else, and what it must not be looked for
-in.
-"""
 
 _PARTS = regex.compile(
     r"""
@@ -86,10 +67,12 @@ class Pattern:
 
     def __init__(self, pattern: str):
         self._pattern = pattern
-        translated = _DIFFERENT.sub(_translated, pattern)
-        _check_size(pattern, translated)
         try:
-            compiled = regex.compile(translated.encode())
+            text = translated(_bytewise(pattern))
+            _check_size(pattern, text)
+            compiled = regex.compile(text)
+        except Untranslatable as error:
+            raise InvalidPattern(pattern, error.reason, error.position) from error
         except regex.error as error:
             fault, _, place = str(error).partition(" at position ")
             reason = _WORDS.get(fault, fault)
@@ -97,6 +80,8 @@ class Pattern:
             if reason in _SHOWN_AT_THE_END:
                 at = len(pattern)
             raise InvalidPattern(pattern, reason, at) from error
+        except InvalidPattern:
+            raise
         except (RecursionError, OverflowError, MemoryError, ValueError) as error:
             raise InvalidPattern(pattern, str(error), 0) from error
         self._search = compiled.search
@@ -104,7 +89,7 @@ class Pattern:
     def matches(self, name: str) -> bool:
         """Whether it is found anywhere in a name; no if that takes too long to find out."""
         try:
-            found = self._search(name.encode("utf-8", "surrogateescape"), timeout=SEARCH_MAX_S)
+            found = self._search(_bytewise(name), timeout=SEARCH_MAX_S)
         except TimeoutError:
             log.warning(
                 "gave up a search; the pattern takes too long, and is taken not to match",
@@ -114,10 +99,15 @@ class Pattern:
         return found is not None
 
 
-def _check_size(pattern: str, translated: str) -> None:
+def _bytewise(text: str) -> str:
+    """A letter for each byte of a text."""
+    return text.encode("utf-8", "surrogateescape").decode("latin-1")
+
+
+def _check_size(pattern: str, text: str) -> None:
     """Refuse what would take long, or very much memory, to compile."""
     sizes, last = [0], 0
-    for found in _PARTS.finditer(translated):
+    for found in _PARTS.finditer(text):
         match found.lastgroup:
             case "open":
                 sizes.append(0)
@@ -137,21 +127,3 @@ def _check_size(pattern: str, translated: str) -> None:
                 last += more
         if sizes[-1] > SIZE_MAX:
             raise InvalidPattern(pattern, "regular expression is too large", len(pattern))
-
-
-def _translated(found: "regex.Match[str]") -> str:
-    """What PCRE means, in the words of `regex`."""
-    kind = found.lastgroup
-    return found[0] if kind is None else _TRANSLATIONS[kind](found[kind])
-
-
-_TRANSLATIONS: dict[str, Callable[[str], str]] = {
-    "quoted": regex.escape,
-    "code": lambda digits: rf"\x{int(digits, 16):02x}",
-    "name": lambda name: f"(?P={name})",
-    "group": lambda name: f"(?P<{name}>",
-    "end": lambda letter: r"\Z" if letter == "z" else r"(?=\n?\Z)",
-    "escape": lambda letter: r"\x1b",
-    "plain": lambda letter: letter,
-    "brace": lambda brace: r"\{",
-}

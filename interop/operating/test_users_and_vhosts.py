@@ -169,9 +169,10 @@ def test_user_has_as_many_connections_and_channels_as_the_limits_say(operate, us
         connect(user, PASSWORD).channel()
 
 
-def test_pattern_that_makes_no_sense_is_refused(operate, vhost, user, connect):
+@pytest.mark.parametrize("pattern", ["(", "(?r)a", "(?<n>a)(?<n>b)", r"[\N]"])
+def test_pattern_that_makes_no_sense_is_refused(operate, vhost, user, connect, pattern):
     with pytest.raises(CommandError, match=r"regex|regular expression"):
-        operate("set_permissions", "-p", vhost, user, "(", ".*", ".*")
+        operate("set_permissions", "-p", vhost, user, pattern, ".*", ".*")
     connect(user, PASSWORD).channel().queue_declare("q")
 
 

@@ -30,6 +30,27 @@ MATCHING = [
     ("a$", "a\n"),
     ("^é$", "é"),
     ("^..$", "é"),
+    (r"^\cA\c[$", "\x01\x1b"),
+    (r"^[\cA]\o{101}$", "\x01A"),
+    (r"^\x4\x$", "\x04\0"),
+    (r"^\v\V$", "\na"),
+    (r"^[\v][\V][\h][\H]$", "\ra\ta"),
+    (r"^\s\S[\s][^\S]$", " a\n\t"),
+    (r"^\N\N$", "é"),
+    (r"^\C\n$", "\n\n"),
+    (r"^(a)\g1\g{1}$", "aaa"),
+    (r"^(?<n>a)\g{n}$", "aa"),
+    (r"^a\Eb\E$", "ab"),
+    (r"^(?-)a(?i-)b$", "aB"),
+    (r"^(?i-s:a.)$", "AB"),
+    (r"^[[:<:]]a[[:>:]]$", "a"),
+    # To PCRE each byte is a letter of Latin-1, and the first one of ü is a capital Ã.
+    (r"^\w", "ü"),
+    (r"^\p{Lu}", "ü"),
+    (r"^[[:upper:]][[:punct:]]$", "ü"),
+    (r"^[(?<n>](?<n>b)", "nb"),
+    (r"^\Q(?<n>\E(?<n>b)", "(?<n>b"),
+    (r"^(?|(?<n>a)|(?<n>b))$", "b"),
 ]
 OTHER = [
     ("^\\Qa.b\\E$", "axb"),
@@ -41,6 +62,12 @@ OTHER = [
     ("^\\d$", "\u0661"),
     ("(?i)^é", "É"),
     ("[[:^digit:]]", "1"),
+    (r"\V", "\n"),
+    (r"[\H\V]", ""),
+    (r"[\s]", "\x85"),
+    (r"\N", "\n"),
+    (r"^\x4$", "4"),
+    (r"^(?i)à", "À"),
 ]
 
 
@@ -63,12 +90,42 @@ def test_a_pattern_matches_nothing_that_pcre_would_not_match(pattern: str, name:
         ("a**", "nothing to repeat", 2),
         ("a\\", r"\\ at end of pattern", 2),
         ("\\1", "reference to non-existent subpattern", 2),
+        ("(?r)a", "unrecognized character after (? or (?-", 2),
+        ("(?b)a", "unrecognized character after (? or (?-", 2),
+        ("(?e:a)", "unrecognized character after (? or (?-", 2),
+        ("(?V1)a", "unrecognized character after (? or (?-", 2),
+        ("(?<n>a)|(?<n>b)", "two named subpatterns have the same name", 12),
+        (r"[\N]", r"\N is not supported in a class", 2),
+        (r"\u0041", r"PCRE does not support \L, \l, \N{name}, \U, or \u", 1),
+        (r"\N{DIGIT ONE}", r"PCRE does not support \L, \l, \N{name}, \U, or \u", 1),
     ],
 )
 def test_a_fault_is_told_in_pcres_words(pattern: str, reason: str, position: int) -> None:
     with pytest.raises(InvalidPattern) as refusal:
         Pattern(pattern)
     assert (refusal.value.reason, refusal.value.position) == (reason, position)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "reason"),
+    [
+        ("(?R)?a", "recursion"),
+        ("(a)(?1)", "recursion"),
+        ("(a)(?-1)", "recursion"),
+        ("(?<n>a)(?&n)", "recursion"),
+        ("(?<n>a)(?P>n)", "recursion"),
+        (r"(a)\g<1>", "recursion"),
+        (r"(a)\g{-1}", "relative references"),
+        ("(?U)a+", "options J, U and X"),
+        ("(?iJ)a", "options J, U and X"),
+        ("(*UTF8)a", "verb"),
+        (r"\o{400}", "too large"),
+        (r"[\o{400}]", "too large"),
+    ],
+)
+def test_what_pcre_has_and_we_lack_is_refused(pattern: str, reason: str) -> None:
+    with pytest.raises(InvalidPattern, match=reason):
+        Pattern(pattern)
 
 
 @pytest.mark.parametrize(
