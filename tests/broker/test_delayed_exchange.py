@@ -1,17 +1,14 @@
-"""x-delayed-message: what is delayed, for how long, where it goes then, and what keeps it."""
+"""x-delayed-message: what is delayed, for how long, and where it goes then."""
 
 from typing import Any
 
 import pytest
 from pamqp.commands import Basic, Confirm, Exchange, Queue, Tx
 
-from durable_server import DurableServer
+from delayed import KIND, declare, exchange_of, publish
 from exchange_client import bind_exchange, bind_queues, bodies_in, declare_exchange
 from fake_client import FakeClient, FakeServer
-from leveret.broker.delayed_exchange import DelayedExchange
 from leveret.broker.due_heap import DueHeap
-
-KIND = "x-delayed-message"
 
 
 @pytest.fixture
@@ -22,22 +19,6 @@ def server() -> FakeServer:
 @pytest.fixture
 def client(server: FakeServer) -> FakeClient:
     return server.connect()
-
-
-def declare(client: FakeClient, routing: str = "direct", name: str = "x", **options: Any) -> None:
-    arguments = {"x-delayed-type": routing, **options.pop("arguments", {})}
-    declare_exchange(client, KIND, name, arguments=arguments, **options)
-
-
-def publish(client: FakeClient, body: bytes, delay: Any, key: str = "k", **options: Any) -> None:
-    headers = {**({} if delay is None else {"x-delay": delay}), **options.pop("headers", {})}
-    client.publish(body, key, exchange=options.pop("exchange", "x"), headers=headers, **options)
-
-
-def exchange_of(server: FakeServer, name: str = "x") -> DelayedExchange:
-    exchange = server.broker.vhosts["/"].exchanges[name]
-    assert isinstance(exchange, DelayedExchange)
-    return exchange
 
 
 # --- delays -----------------------------------------------------------------------------------
@@ -317,147 +298,6 @@ def test_deleting_the_exchange_drops_what_is_delayed(server: FakeServer, client:
     bind_queues(client, a="")
     server.advance(1)
     assert bodies_in(client, "a") == []
-
-
-# --- on disk ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("clean", [True, False])
-def test_persistent_messages_survive_a_restart_with_their_due_times(clean: bool):
-    server = DurableServer(epoch_ms=1_000_000.0)
-    client = server.connect()
-    declare(client, durable=True)
-    client.declare("a", durable=True)
-    client.bind("a", "x", "k")
-    publish(client, b"later", 10_000, delivery_mode=2)
-    publish(client, b"soon", 3000, delivery_mode=2)
-    server.advance(1)
-    server = server.restarted(after_s=1, clean=clean)
-    client = server.connect()
-    assert exchange_of(server).messages_delayed == 2
-    server.advance(0.9)
-    assert client.ready_in("a") == 0
-    server.advance(0.2)
-    assert bodies_in(client, "a") == [b"soon"]
-    server = server.restarted(after_s=100)
-    assert bodies_in(server.connect(), "a") == [b"later"]
-    server = server.restarted()
-    assert exchange_of(server).messages_delayed == 0
-    assert server.connect().ready_in("a") == 0
-
-
-@pytest.mark.parametrize("clean", [True, False])
-def test_transient_messages_survive_a_restart_while_they_are_delayed(clean: bool):
-    server = DurableServer(epoch_ms=1_000_000.0)
-    client = server.connect()
-    declare(client, durable=True)
-    client.declare("a", durable=True)
-    client.bind("a", "x", "k")
-    publish(client, b"transient", 3000)
-    publish(client, b"too", 3000, delivery_mode=1)
-    publish(client, b"persistent", 3000, delivery_mode=2)
-    server = server.restarted(after_s=1, clean=clean)
-    server.advance(2)
-    client = server.connect()
-    assert client.ready_in("a") == 3
-    server = server.restarted(clean=clean)
-    client = server.connect()
-    assert bodies_in(client, "a") == [b"persistent"]
-
-
-def test_transient_message_of_a_transient_exchange_is_not_written():
-    server = DurableServer()
-    client = server.connect()
-    declare(client)
-    publish(client, b"1", 100, delivery_mode=1)
-    assert server.journal.statistics().messages == 0
-
-
-def test_delivered_message_stands_in_the_journal_for_its_queue_alone():
-    server = DurableServer()
-    client = server.connect()
-    declare(client, durable=True)
-    client.declare("a", durable=True)
-    client.bind("a", "x", "k")
-    publish(client, b"1", 100, delivery_mode=2)
-    server.advance(1)
-    assert server.journal.statistics().messages == 1
-    assert bodies_in(client, "a") == [b"1"]
-    server.end_turn()
-    assert server.journal.statistics().messages == 0
-
-
-def test_deleted_exchange_leaves_nothing_in_the_journal():
-    server = DurableServer()
-    client = server.connect()
-    declare(client, durable=True)
-    publish(client, b"1", 100, delivery_mode=2)
-    client.request(Exchange.Delete(exchange="x"), Exchange.DeleteOk)
-    server.end_turn()
-    assert server.journal.statistics().messages == 0
-
-
-def test_queues_declared_after_a_restart_do_not_take_the_exchanges_messages():
-    server = DurableServer()
-    declare(server.connect(), durable=True)
-    publish(server.connect(), b"1", 100_000, delivery_mode=2)
-    server = server.restarted()
-    server.connect().declare("a", durable=True)
-    server = server.restarted()
-    assert server.connect().ready_in("a") == 0
-    assert exchange_of(server).messages_delayed == 1
-
-
-@pytest.mark.parametrize("durable", [True, False])
-def test_paged_out_messages_are_delivered_in_order_as_they_were(durable: bool):
-    server = DurableServer()
-    client = server.connect()
-    declare(client, durable=durable)
-    client.declare("a", durable=True)
-    client.bind("a", "x", "k")
-    count = 3000
-    for number in range(count):
-        publish(client, b"%d" % number, 5000 - number, delivery_mode=1 + number % 2)
-    line = exchange_of(server).delayed
-    assert line is not None
-    before = line.memory_bytes
-    line.page_out()
-    assert line.memory_bytes < before / 2
-    assert exchange_of(server).messages_delayed == count
-    server.advance(10)
-    for _ in range(5):
-        server.end_turn()
-    assert bodies_in(client, "a") == [b"%d" % number for number in reversed(range(count))]
-
-
-def test_delayed_messages_count_in_the_memory_budget():
-    server = DurableServer()
-    server.broker.memory.budget_bytes = 1 << 20
-    client = server.connect()
-    declare(client, durable=True)
-    for _ in range(3000):
-        publish(client, bytes(1000), 60_000, delivery_mode=2)
-    line = exchange_of(server).delayed
-    assert line is not None
-    assert line.message_count == 3000
-    assert line.memory_bytes <= 1_300_000
-    assert not server.broker.alarms
-
-
-def test_what_was_on_disk_comes_before_what_was_published_later_and_is_due_at_the_same_time():
-    server = DurableServer(epoch_ms=1_000_000.0)
-    client = server.connect()
-    declare(client, durable=True)
-    client.declare("a", durable=True)
-    client.bind("a", "x", "k")
-    publish(client, b"1", 2000, delivery_mode=2)
-    publish(client, b"2", 3000, delivery_mode=2)
-    server = server.restarted(after_s=1)
-    client = server.connect()
-    publish(client, b"3", 1000, delivery_mode=2)
-    publish(client, b"4", 2000, delivery_mode=2)
-    server.advance(2)
-    assert bodies_in(client, "a") == [b"1", b"3", b"2", b"4"]
 
 
 def test_heap_of_due_times_gives_them_in_order():

@@ -1,24 +1,29 @@
 """Deliveries that are not acknowledged while memory is short: their contents go to disk."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from pamqp.commands import Basic, Channel, Queue, Tx
+from pamqp.commands import Basic, Tx
 
 from durable_server import DurableServer
-from fake_client import FakeClient, FakeServer, Received, message
+from fake_client import FakeClient, FakeServer
+from held import (
+    ARGUMENTS,
+    BUDGET_BYTES,
+    COUNT,
+    SHELLS_BYTES,
+    SIZE,
+    consumer_of_all,
+    fill,
+    held_bytes,
+    lives,
+    numbered,
+    numbers,
+    redelivered,
+    settle_down,
+)
 from leveret.broker import held_deliveries as held_deliveries_module
 from leveret.broker import line as line_module
-from leveret.broker.held_deliveries import DELIVERY_BYTES
-from leveret.broker.message import OVERHEAD_BYTES
-
-SIZE = 4096
-COUNT = 500
-BUDGET_BYTES = 1 << 20
-"""Half of what so many messages take."""
-
-SHELLS_BYTES = COUNT * (OVERHEAD_BYTES + DELIVERY_BYTES)
 
 
 @pytest.fixture
@@ -34,81 +39,6 @@ def client(server: DurableServer) -> FakeClient:
     client = server.connect()
     client.declare("q", durable=True)
     return client
-
-
-def numbered(number: int, *, delivery_mode: int = 2, **properties: Any) -> bytes:
-    body = (b"%d " % number).ljust(SIZE, b".")
-    properties |= {"message_id": str(number), "headers": {"number": number}}
-    return message(body, "q", delivery_mode=delivery_mode, **properties)
-
-
-def fill(client: FakeClient, **properties: Any) -> None:
-    for first in range(0, COUNT, 25):
-        client.feed(b"".join(numbered(n, **properties) for n in range(first, first + 25)))
-    settle_down(client.server)
-
-
-def settle_down(server: FakeServer) -> None:
-    """Give turns as long as there is something to page out."""
-    for _ in range(100):
-        if not server.broker.memory.again:
-            return
-        server.end_turn()
-    raise AssertionError("the broker does not come to rest")
-
-
-def held_bytes(server: FakeServer) -> int:
-    """What all messages in memory take that wait for an acknowledgement, counted one by one."""
-    return sum(
-        len(each.content) + OVERHEAD_BYTES + DELIVERY_BYTES
-        for connection in server.broker.connections
-        for channel in connection.channels.values()
-        for each, _, _ in channel.outstanding()
-    )
-
-
-def numbers(received: list[Received]) -> list[int]:
-    """The numbers of messages, whose bodies and properties must be as published."""
-    found = list[int]()
-    for each in received:
-        number = int(each.body.split()[0])
-        assert each.body == (b"%d " % number).ljust(SIZE, b".")
-        assert each.properties is not None
-        assert each.properties.message_id == str(number)
-        assert each.headers is not None
-        assert each.headers["number"] == number
-        assert each.call.routing_key == "q"
-        assert each.call.exchange == ""
-        found.append(number)
-    return found
-
-
-def consumer_of_all(client: FakeClient) -> FakeClient:
-    """A client that has got all messages and acknowledged none."""
-    consumer = client.server.connect()
-    consumer.consume("q")
-    settle_down(client.server)
-    assert numbers(consumer.deliveries()) == list(range(COUNT))
-    assert client.ready_in("q") == 0
-    return consumer
-
-
-def redelivered(client: FakeClient, *, queue: str = "q") -> list[int]:
-    """The numbers of what comes out of the queue again, flagged as it must be."""
-    client.consume(queue, "again", no_ack=True)
-    got = client.deliveries()
-    assert all(each.call.redelivered for each in got)
-    return numbers(got)
-
-
-ARGUMENTS = [
-    {},
-    {"x-queue-type": "quorum"},
-    {"x-max-priority": 3},
-    {"x-max-length-bytes": 1 << 30},
-    {"x-message-deduplication": True},
-    {"x-message-ttl": 1_000_000},
-]
 
 
 @pytest.fixture(params=ARGUMENTS, ids=lambda arguments: next(iter(arguments), "plain"))
@@ -273,122 +203,7 @@ def test_each_delivery_counts_with_its_own_size_whatever_is_settled(
     assert counted_bytes(client) == held_bytes(server) == 0
 
 
-# --- coming back ------------------------------------------------------------------------------
-
-
-def close_channel(consumer: FakeClient) -> None:
-    consumer.request(Channel.Close(0, "", 0, 0), Channel.CloseOk)
-
-
-def recover(consumer: FakeClient) -> None:
-    consumer.request(Basic.Cancel("c"), Basic.CancelOk)
-    consumer.request(Basic.Recover(requeue=True), Basic.RecoverOk)
-
-
-def nack(consumer: FakeClient) -> None:
-    consumer.request(Basic.Cancel("c"), Basic.CancelOk)
-    consumer.send(Basic.Nack(delivery_tag=0, multiple=True, requeue=True))
-
-
-@pytest.mark.parametrize("delivery_mode", [1, 2], ids=["transient", "persistent"])
-@pytest.mark.parametrize("give_back", [FakeClient.disconnect, close_channel, recover, nack])
-def test_what_comes_back_is_delivered_again_whole_in_order_and_flagged(
-    any_client: FakeClient, delivery_mode: int, give_back: Callable[[FakeClient], None]
-) -> None:
-    fill(any_client, delivery_mode=delivery_mode)
-    give_back(consumer_of_all(any_client))
-    settle_down(any_client.server)
-    assert any_client.ready_in("q") == COUNT
-    assert redelivered(any_client) == list(range(COUNT))
-    assert not any_client.server.broker.alarms
-
-
-def test_what_comes_back_does_so_before_what_has_come_meanwhile(
-    server: DurableServer, client: FakeClient
-) -> None:
-    fill(client)
-    consumer = consumer_of_all(client)
-    consumer.request(Basic.Cancel("c"), Basic.CancelOk)
-    for number in range(COUNT, COUNT + 500):
-        client.feed(numbered(number))
-    settle_down(server)
-    consumer.disconnect()
-    settle_down(server)
-    client.consume("q", no_ack=True)
-    got = client.deliveries()
-    assert numbers(got) == list(range(COUNT + 500))
-    assert [each.call.redelivered for each in got] == [True] * COUNT + [False] * 500
-
-
-def test_a_quorum_queue_that_sends_what_is_returned_to_its_end_counts_it(
-    server: DurableServer, client: FakeClient
-) -> None:
-    client.declare("counting", durable=True, arguments={"x-queue-type": "quorum"})
-    bodies = [b"%d".ljust(SIZE, b".") % number for number in range(COUNT)]
-    for body in bodies:
-        client.publish(body, "counting")
-    consumer = server.connect()
-    consumer.consume("counting")
-    settle_down(server)
-    assert len(consumer.deliveries()) == COUNT
-    consumer.request(Basic.Cancel("c"), Basic.CancelOk)
-    client.publish(b"later", "counting")
-    consumer.send(Basic.Nack(delivery_tag=0, multiple=True, requeue=True))
-    consumer.received()
-    client.consume("counting", no_ack=True)
-    got = client.deliveries()
-    assert [each.body for each in got] == [b"later", *bodies]
-    assert [(each.headers or {}).get("x-delivery-count") for each in got] == [None] + [1] * COUNT
-
-
-def test_deliveries_of_a_stream_need_nothing_to_be_kept(
-    server: DurableServer, client: FakeClient
-) -> None:
-    client.declare("log", durable=True, arguments={"x-queue-type": "stream"})
-    for number in range(COUNT):
-        client.publish(b"%d ".ljust(SIZE, b".") % number, "log")
-    consumer = server.connect()
-    consumer.send(Basic.Qos(prefetch_count=COUNT))
-    consumer.expect(Basic.QosOk)
-    consumer.consume("log", arguments={"x-stream-offset": "first"})
-    settle_down(server)
-    assert len(consumer.deliveries()) == COUNT
-    assert held_bytes(server) <= BUDGET_BYTES
-    consumer.send(Basic.Nack(delivery_tag=0, multiple=True, requeue=True))
-    assert client.ready_in("log") == COUNT
-
-
-def test_what_expires_after_it_has_come_back_is_gone(
-    server: DurableServer, client: FakeClient
-) -> None:
-    fill(client, expiration="60000")
-    consumer = consumer_of_all(client)
-    server.advance(50)
-    consumer.disconnect()
-    assert client.ready_in("q") == COUNT
-    server.advance(11)
-    assert client.ready_in("q") == 0
-
-
-def test_what_waits_for_a_delayed_retry_is_whole_when_it_is_ready(server: DurableServer) -> None:
-    client = server.connect()
-    arguments = {"x-delayed-retry-type": "all", "x-delayed-retry-min": 1000}
-    client.declare("q", durable=True, arguments=arguments)
-    fill(client)
-    consumer_of_all(client).disconnect()
-    assert client.ready_in("q") == 0
-    server.advance(2)
-    assert sorted(redelivered(client)) == list(range(COUNT))
-
-
 # --- being done with it -----------------------------------------------------------------------
-
-
-def lives(server: DurableServer) -> int:
-    """How many messages there are on disk, for whatever queue."""
-    server.end_turn()
-    found = server.journal.index.by_owner(), server.journal.pages.index.by_owner()
-    return sum(len(ids) for each in found for ids in each.values())
 
 
 @pytest.mark.parametrize("delivery_mode", [1, 2], ids=["transient", "persistent"])
@@ -465,35 +280,6 @@ def test_a_message_that_came_back_too_often_dies_whole(server: DurableServer) ->
     consumer_of_all(client).disconnect()
     client.consume("dead", no_ack=True)
     assert len(client.deliveries()) == COUNT
-
-
-@pytest.mark.parametrize("delivery_mode", [1, 2], ids=["transient", "persistent"])
-@pytest.mark.parametrize("end", [FakeClient.disconnect, nack])
-@pytest.mark.parametrize("is_deleted", ["before", "after"])
-def test_nothing_comes_back_to_a_queue_that_is_deleted(
-    server: DurableServer,
-    client: FakeClient,
-    delivery_mode: int,
-    end: Callable[[FakeClient], None],
-    is_deleted: str,
-) -> None:
-    if is_deleted == "before":
-        server.broker.memory.budget_bytes = 0
-    fill(client, delivery_mode=delivery_mode)
-    consumer = server.connect()
-    consumer.consume("q")
-    settle_down(server)
-    consumer.received()
-    client.request(Queue.Delete(queue="q"), Queue.DeleteOk)
-    server.broker.memory.budget_bytes = BUDGET_BYTES
-    server.broker.memory.look()
-    settle_down(server)
-    assert held_bytes(server) <= BUDGET_BYTES
-    consumer.received()
-    end(consumer)
-    server.broker.memory.look()
-    assert lives(server) == 0
-    assert not server.broker.alarms
 
 
 def test_a_message_in_two_queues_is_kept_for_the_one_where_it_is_not_acknowledged(
