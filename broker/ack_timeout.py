@@ -86,7 +86,7 @@ class AckTimeouts:
         if len(marks) > MARKS_MAX:
             for index in range(len(marks) - 2, 0, -2):
                 del marks[index]
-        oldest = min(unsettled.deliveries)
+        oldest = next(iter(unsettled.deliveries))
         while marks[0][1] < oldest:
             marks.popleft()
         tags = (oldest,) if self._rules.classic_ack_timeout else _oldest_of_each(unsettled)
@@ -133,7 +133,6 @@ class AckTimeouts:
 def _oldest_of_each(unsettled: "Unsettled") -> list[int]:
     """The tags of the oldest deliveries of each consumer and, for basic.get, of each queue."""
     oldest: dict[tuple[Queue, Consumer | None], int] = {}
-    for tag in sorted(unsettled.deliveries):
-        _, queue, consumer = unsettled.deliveries[tag]
+    for tag, (_, queue, consumer) in unsettled.deliveries.items():
         oldest.setdefault((queue, consumer), tag)
     return list(oldest.values())

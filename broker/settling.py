@@ -9,7 +9,7 @@ stops it finishes what is left; a crash in between is one between acknowledgemen
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
@@ -40,7 +40,7 @@ def is_much(channel: "Channel", deliveries: int) -> bool:
     return deliveries > channel.connection.broker.turn_bounds.settled
 
 
-def settle_in_turns(channel: "Channel", tags: list[int], outcome: Outcome) -> None:
+def settle_in_turns(channel: "Channel", tags: Sequence[int], outcome: Outcome) -> None:
     """Settle deliveries of a channel, after all that is being settled already, and at once if they
     are few. Those that are not outstanding any more by then are passed over.
     """
@@ -71,7 +71,7 @@ class Settling(ChannelWork):
         is_open = channel.connection.channels.get(channel.number) is channel
         return None if is_open else channel.unsettled.held
 
-    def add(self, tags: list[int], outcome: Outcome) -> None:
+    def add(self, tags: Sequence[int], outcome: Outcome) -> None:
         """Settle deliveries after the others."""
         deliveries = self._channel.unsettled.deliveries
         self._orders.append(Order(self._channel, deliveries, tags, outcome))
@@ -116,13 +116,13 @@ class Settling(ChannelWork):
 class Order:
     """Deliveries of a channel with one outcome: those that have these tags in `deliveries`."""
 
-    __slots__ = ("_at", "_channel", "_deliveries", "_held_back", "_outcome", "_tags")
+    __slots__ = ("_at", "_channel", "_deliveries", "_held_back", "_looked_at", "_outcome", "_tags")
 
     def __init__(
         self,
         channel: "Channel",
         deliveries: "dict[int, Delivery]",
-        tags: list[int],
+        tags: Sequence[int],
         outcome: Outcome,
     ):
         self._channel = channel
@@ -131,13 +131,25 @@ class Order:
         self._outcome = outcome
         self._at = 0
         self._held_back: dict[Queue, None] = {}
-        if outcome in _COME_BACK and is_much(channel, len(tags)):
-            coming_back = filter(None, map(deliveries.get, tags))
-            self._held_back = dict.fromkeys(map(_queue_of, coming_back))
-        hold_back(self._held_back)
+        comes_back = outcome in _COME_BACK and is_much(channel, len(tags))
+        self._looked_at = 0 if comes_back else len(tags)
+        """How many have been looked at for the queues that they come back to."""
+        self._look_at_some()
+
+    def _look_at_some(self) -> None:
+        """Find queues to hold back. While none has got anything back they may give out more."""
+        start = self._looked_at
+        self._looked_at += self._channel.connection.broker.turn_bounds.looked_at
+        coming_back = filter(None, map(self._deliveries.get, self._tags[start : self._looked_at]))
+        found = dict.fromkeys(map(_queue_of, coming_back))
+        hold_back([queue for queue in found if queue not in self._held_back])
+        self._held_back |= found
 
     def go_on(self) -> bool:
         """Settle some; True if there are more."""
+        if self._looked_at < len(self._tags):
+            self._look_at_some()
+            return True
         bounds, start = self._channel.connection.broker.turn_bounds, self._at
         acknowledged = self._outcome is Outcome.ACKNOWLEDGED
         self._at += bounds.acknowledged if acknowledged else bounds.settled

@@ -18,3 +18,5 @@ class TurnBounds:
     """How much is done of what has come from one client, see `remainder`."""
     imported: int = 200
     """How many entries of definitions are imported."""
+    looked_at: int = 20_000
+    """How many deliveries are looked at to find the queues that they come back to."""

@@ -5,6 +5,7 @@ alike). An acknowledgement of many walks up from the lowest tag that may still b
 each tag is looked at once in all.
 """
 
+from collections.abc import Sequence
 from enum import Enum, auto
 from itertools import takewhile
 from typing import TypeAlias
@@ -17,6 +18,9 @@ from .queue import Queue
 
 Delivery: TypeAlias = tuple[Message, Queue, Consumer | None]
 """What was delivered, the queue it came from, and the consumer (None for a basic.get)."""
+
+LISTED_TAGS = 20_000
+"""Up to so many tags are listed if there are gaps between them."""
 
 
 class Outcome(Enum):
@@ -72,17 +76,25 @@ class Unsettled:
             named = [each for each in tags if each in deliveries]
         return {each: deliveries.pop(each) for each in named}
 
-    def tags(self, tag: int) -> list[int]:
-        """The tags of all deliveries up to one, 0 meaning all; to be taken out bit by bit.
+    def tags(self, tag: int) -> Sequence[int]:
+        """The tags of all deliveries up to one, 0 meaning all; to be taken out bit by bit. If they
+        are very many, some may be of deliveries that are outstanding no more.
 
         Raises PreconditionFailed for a tag that is not outstanding.
         """
-        if tag and tag not in self.deliveries:
+        deliveries = self.deliveries
+        if tag and tag not in deliveries:
             raise PreconditionFailed(f"unknown delivery tag {tag}")
         self._lowest = (tag or self.last_tag) + 1
-        if tag in (0, self.last_tag):
-            return list(self.deliveries)
-        return list(takewhile(tag.__ge__, self.deliveries))
+        if not deliveries:
+            return ()
+        first, last = next(iter(deliveries)), next(reversed(deliveries))
+        named = range(first, (tag or last) + 1)
+        if last - first + 1 == len(deliveries):
+            return named
+        if LISTED_TAGS < len(named) < 2 * len(deliveries):  # a list of them would take long
+            return named
+        return list(takewhile(named[-1].__ge__, deliveries))
 
     def take_all(self) -> dict[int, Delivery]:
         """Every outstanding delivery, taken out."""

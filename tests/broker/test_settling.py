@@ -380,3 +380,19 @@ def test_a_crash_meanwhile_leaves_what_is_not_acknowledged_yet(server: DurableSe
     left = drained(crashed(server).connect())
     assert 0 < len(left) < COUNT
     assert left == ALL[-len(left) :]
+
+
+def test_queues_that_very_many_come_back_to_are_found_in_several_turns() -> None:
+    server = DurableServer(turn_bounds=TurnBounds(settled=10, looked_at=10))
+    client, other = consumer_of_all(server), server.connect()
+    client.connection.receive(encoded(GIVE_BACK))
+    turns = 0
+    while server.broker.dirty or not turns:
+        one_turn(server)
+        other.connection.receive(encoded(Basic.Get(queue="q")))
+        turns += 1
+    assert turns == 6  # of 35 deliveries, the first ones are looked at and settled at once
+    server.end_turn()
+    found = [each.body for each in other.received()]
+    assert found[:-1] == [b""] * (len(found) - 1)  # nothing before all was back
+    assert found[-1] in (b"", ALL[0])

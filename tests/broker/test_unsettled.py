@@ -74,3 +74,23 @@ def test_a_tag_that_is_not_outstanding_takes_nothing(tag: int) -> None:
     with pytest.raises(PreconditionFailed):
         unsettled.take(tag, multiple=True)
     assert list(deliveries) == [3]
+
+
+@pytest.mark.parametrize("up_to", [0, 60_000, 10_001])
+def test_very_many_tags_are_not_listed(up_to: int) -> None:
+    unsettled, deliveries = outstanding(*range(10_001, 60_001))
+    assert unsettled.tags(up_to) == range(10_001, (up_to or 60_000) + 1)
+    assert deliveries.looks < 10
+
+
+def test_very_many_tags_are_not_listed_for_gaps_between_them() -> None:
+    unsettled, deliveries = outstanding(*range(1, 100_001, 2), *range(100_001, 110_001))
+    assert unsettled.tags(0) == range(1, 110_001)
+    assert deliveries.looks < 10
+
+
+def test_tags_are_listed_where_what_is_settled_is_most_of_them() -> None:
+    unsettled, _ = outstanding(1, *range(10**12, 10**12 + 50_000))
+    assert unsettled.tags(10**12) == [1, 10**12]
+    unsettled, _ = outstanding(1, 3, 7)
+    assert unsettled.tags(0) == [1, 3, 7]
