@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from .returns import read_place
+from .returns import read_place, read_returns
 
 
 class Places(NamedTuple):
@@ -43,7 +43,7 @@ class Places(NamedTuple):
 
 def places_of(ids: "array[int]", notes: Mapping[int, bytes]) -> Places:
     """The places of those messages, which are in the order of their ids, that have notes."""
-    first: list[tuple[int, int]] = []
+    first: list[tuple[int, int, int]] = []
     at_end: list[tuple[int, int, int]] = []
     for stored, note in notes.items():
         at = bisect_left(ids, stored)
@@ -53,5 +53,6 @@ def places_of(ids: "array[int]", notes: Mapping[int, bytes]) -> Places:
         if before:
             at_end.append((before, turn, stored))
         else:
-            first.append((turn, stored))
-    return Places(array("Q", (stored for _, stored in sorted(first))), sorted(at_end))
+            # Where some wait for a retry, and others do not, they stand as they became ready.
+            first.append((read_returns(note).due_ms, turn, stored))
+    return Places(array("Q", (stored for _, _, stored in sorted(first))), sorted(at_end))

@@ -78,7 +78,8 @@ class QuorumQueue(Queue):
         goes_first = limit is not None or not asked or (failed and self._rules.acquired_counts)
         at_end = not (goes_first or due_ms) and self.has_new
         if message.stored and self.store is not None:
-            waiting = returns.waiting(due_ms)
+            ready_ms = self.timers.wall_ms if self.retries is not None and not due_ms else due_ms
+            waiting = returns.waiting(ready_ms)
             self.store.note_returns(self, message.stored, waiting, at_end=at_end)
         if due_ms and self.retries is not None:
             return self.retries.wait(message, due_ms)
@@ -180,14 +181,18 @@ class QuorumQueue(Queue):
 
     def delivered_before(self) -> list[int]:
         """None of those that came back: of them it is known."""
-        last = 0
-        if self._doubtful_to:
-            for line in self.lines():
-                waiting = [message.stored for message in line.ready]
-                if line.backlog is not None:
-                    waiting += line.backlog.first(len(line.backlog))
-                last = max(filter(self._doubtful_to.__ge__, waiting), default=last)
-        return [last] if last else []
+        if not self._doubtful_to or self.store is None:
+            return []
+        doubtful: list[int] = []
+        for line in self.lines():
+            waiting = [message.stored for message in line.ready]
+            if line.backlog is not None:
+                waiting += line.backlog.first(len(line.backlog))
+            doubtful += filter(self._doubtful_to.__ge__, waiting)
+        for stored in sorted(doubtful, reverse=True):
+            if not self.store.returns(self, stored).times:
+                return [stored]
+        return []
 
     def with_count(self, message: Message) -> Message:
         """A message that came back, with the count that the journal has of it."""

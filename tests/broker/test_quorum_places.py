@@ -165,6 +165,42 @@ def test_what_came_back_goes_before_all_priorities(version: EmulatedVersion, cle
     assert in_order(client) == ([5, 1, 4, 2, 6, 3] if version == "4.0" else [1, 5, 4, 2, 6, 3])
 
 
+@pytest.mark.parametrize(("more", "version"), [(LIMITED, "4.3"), ({}, "3.13")])
+def test_what_a_crash_left_in_doubt_stays_flagged_whatever_came_back(
+    more: dict[str, int], version: EmulatedVersion
+):
+    server = DurableServer(configuration=Configuration(emulate=version))
+    client = server.connect()
+    declare(client, more)
+    for number, priority in enumerate([5, 9, 1, 9, 7], 1):
+        client.publish(b"%d" % number, "q", priority=priority)
+    server = server.restarted(clean=False)
+    client = server.connect()
+    tags = get(client, 2)
+    hand_back(client, *tags)
+    client.publish(b"6", "q", priority=1)
+    server.page_out("q")
+    for _ in range(2):
+        server = server.restarted()
+    expected = b"2+4+5+1+3+6" if version == "4.3" else b"3+4+5+1+2+6"
+    assert bodies(server.connect()) == expected
+
+
+@crash_or_stop
+def test_what_waited_for_a_retry_stands_behind_what_was_ready_before(clean: bool):
+    server = DurableServer(configuration=Configuration(emulate="4.3"))
+    client = server.connect()
+    retry = {"x-delayed-retry-type": "failed", "x-delayed-retry-min": 5000}
+    declare(client, LIMITED | retry)
+    publish(client, 5)
+    first, second, third = get(client, 3)
+    client.send(Basic.Reject(first, requeue=True))
+    hand_back(client, second)
+    server.advance(5.1)
+    hand_back(client, third)
+    assert in_order(server.restarted(clean=clean).connect()) == [2, 1, 3, 4, 5]
+
+
 @crash_or_stop
 def test_what_went_to_the_end_stands_behind_the_ordinary_messages(clean: bool):
     server = DurableServer(configuration=Configuration(emulate="4.3"))
