@@ -7,6 +7,7 @@ the end. So it does after a restart; what was out with a client when the broker 
 it did before. Where those stand whose last return may be on disk or not, nobody may rely on.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 
@@ -30,8 +31,17 @@ class Left:
     stands: int | None
 
 
-def left_of_returns(entry: Entry, written: int, taken: int) -> Left:
-    """The batches up to `written` are on disk, those behind `taken` are not."""
+def left_of_returns(alike: Sequence[Entry], written: int, taken: int) -> Left:
+    """What is left of the returns of a message, which is one of these that can't be told apart. The
+    batches up to `written` are on disk, those behind `taken` are not.
+    """
+    left = [_left_of_returns(entry, written, taken) for entry in alike]
+    least = min(each.returns for each in left)
+    most = max(each.returns + each.doubtful for each in left)
+    return Left(least, most - least, left[0].stands if len(left) == 1 else None)
+
+
+def _left_of_returns(entry: Entry, written: int, taken: int) -> Left:
     sure = [each for each in entry.returned if each.batch <= written]
     doubtful = sum(written < each.batch <= taken for each in entry.returned)
     stands = sure[-1].stands if sure else entry.place

@@ -106,6 +106,12 @@ def _doubt(entry: Entry, disk: _Disk) -> int:
     return _CERTAIN if is_certain else _POSSIBLE
 
 
+def _may_be(entry: Entry, found: Entry, disk: _Disk) -> bool:
+    """Whether it may be this one that has been found as that one, for they can't be told apart."""
+    same_name = entry.name == found.name and _doubt(entry, disk) < _IMPOSSIBLE
+    return entry is found or same_name
+
+
 def check_crash(model: Model, world: World, written: int, taken: int) -> Aftermath:
     """Compare what a crash has left with what the model knows to be on disk."""
     disk = _Disk(written, taken)
@@ -245,7 +251,8 @@ def start_over(model: Model, world: World, after: Aftermath, *, redelivered: boo
         fresh.incarnations.append(queue)
         for old in entries:
             place = old.place if queue.traits.quorum else fresh.next_place()
-            left = left_of_returns(old, after.disk.written, after.disk.taken)
+            alike = [each for each in old_queue.stored if _may_be(each, old, after.disk)]
+            left = left_of_returns(alike, after.disk.written, after.disk.taken)
             stands = left.stands if queue.traits.quorum else place
             queue.in_order &= stands is not None
             entry = replace(
