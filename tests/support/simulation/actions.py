@@ -4,9 +4,11 @@ whatever came before: so any of them can be left out.
 
 from dataclasses import dataclass
 from random import Random
+from re import search
 
 from .exchanges import EXCHANGES, LATE
-from .queues import POLICIES, QUEUES
+from .policies import POLICIES
+from .queues import QUEUES
 
 _QUEUE_NAMES = tuple(QUEUES)
 _EXCHANGE_NAMES = tuple(EXCHANGES)
@@ -37,6 +39,15 @@ class Actions:
         self.exchanges = exchanges
         self._copying = chance.choice((0, 0, 0.1, 0.4))
         self.actions: list[Action] = []
+        names = [
+            *(_QUEUE_NAMES[each] for each in cast),
+            *(_EXCHANGE_NAMES[each] for each in exchanges),
+        ]
+        self._policies = [
+            number
+            for number, policy in enumerate(POLICIES.values())
+            if any(search(policy.pattern, name) for name in names)
+        ]
         self._has_values = any(_EXCHANGES[each].looks_at_values for each in exchanges)
         self._streams = self._those_that("stream")
 
@@ -215,7 +226,9 @@ class Actions:
 
     def _policy(self) -> None:
         self._add(
-            "policy", which=self._below(len(POLICIES)), present=int(self.chance.random() < 0.6)
+            "policy",
+            which=self.chance.choice(self._policies),
+            present=int(self.chance.random() < 0.6),
         )
 
     def _write(self) -> None:

@@ -257,7 +257,7 @@ class Doings(ExchangeDoings):
         if not blind:
             self._need_queue(client, channel, queue)
         name, tag = self._queue_name(client, queue), f"c{self._next_tag()}"
-        if traits_of(name).stream or traits_of(name).refuses:
+        if traits_of(name).stream or traits_of(name).refuses or traits_of(name).may_refuse:
             return
         if self._would_meet(name, "get", "purge", "delete_queue"):
             return

@@ -10,7 +10,7 @@ from math import inf
 
 from fake_client import Received
 
-from . import expiry, limits, quorum, routing, serving, streams
+from . import expiry, limits, policies, quorum, routing, serving, streams
 from .dead_letters import Burial, Reason, letter_of, may_enter
 from .exchanges import EXCHANGES, Basis
 from .names import name_of
@@ -87,8 +87,17 @@ class Model:
         """A policy has been set or deleted."""
         if (name in self.policies) == present:
             return
-        self.note(("policy", name), present)
+        self.note((policies.POLICIES[name].kind, name), present)
         (self.policies.add if present else self.policies.discard)(name)
+        self.follow_policies()
+
+    def follow_policies(self) -> None:
+        """Have queues do what policies set for them now."""
+        for queue in self.queues.values():
+            traits = policies.in_force(queue.name, queue.declared, self.policies)
+            if traits != queue.traits:
+                queue.traits = traits
+                queue.used_ms = self.now_ms
 
     def add_queue(self, name: str, traits: Traits, owner: MClient | None) -> MQueue:
         """There is a new queue."""
@@ -97,6 +106,7 @@ class Model:
             if other.number == number:
                 other.number = 0  # it came and went before anybody looked
         added = MQueue(name, number, traits, owner, self.batch, self.now_ms)
+        added.traits = policies.in_force(name, traits, self.policies)
         self.queues[name] = added
         self.incarnations.append(added)
         return added
@@ -235,13 +245,17 @@ class Model:
 
     def tidy(self, queue: MQueue) -> list[Entry]:
         """Be done with the messages that must not stay in a queue; those that have expired."""
-        expired: list[Entry] = []
         if queue.returning:
-            return expired
+            return []
+        expired = self._expire(queue)
+        self._trim(queue)
+        return expired + self._expire(queue)
+
+    def _expire(self, queue: MQueue) -> list[Entry]:
+        expired: list[Entry] = []
         while queue.ready and expiry.is_over(queue.ready[0], self.now_ms):
             expired.append(queue.ready.pop(0))
             self._die(queue, expired[-1], Reason.EXPIRED)
-        self._trim(queue)
         return expired
 
     def _trim(self, queue: MQueue, most: float = inf) -> None:

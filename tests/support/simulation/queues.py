@@ -1,4 +1,4 @@
-"""The queues and policies that stories are about.
+"""The queues that stories are about.
 
 A queue gets dead letters from one other queue at most: in which order those of several ones come,
 when they come at the same time, is nothing that anybody may rely on.
@@ -35,6 +35,10 @@ class Traits:
     delivery_limit: int | None = None
     keeps_all: bool = False
     """Transient messages as well."""
+    governed: bool = False
+    """Whether policies set other things for it from time to time."""
+    may_refuse: bool = False
+    """Whether one of them has it refuse messages."""
     stream: bool = False
     retained_bytes: int | None = None
     segment_bytes: int = 0
@@ -59,7 +63,7 @@ class Traits:
         """Whether its messages are looked at one by one."""
         limited = self.max_length is not None or self.max_bytes is not None
         timed = self.takes_expirations or self.ttl_ms is not None
-        return timed or limited or self.quorum or self.max_priority > 0
+        return self.governed or timed or limited or self.quorum or self.max_priority > 0
 
     @property
     def _type(self) -> str | None:
@@ -111,6 +115,10 @@ QUEUES: dict[str, Traits] = {
     "s0": Traits(single_active=True),
     "w0": Traits(stream=True, keeps_all=True, segment_bytes=300),
     "w1": Traits(stream=True, keeps_all=True, retained_bytes=2000, segment_bytes=300),
+    "g0": Traits(takes_expirations=True, governed=True),
+    "v0": Traits(),
+    "g1": Traits(ttl_ms=300, max_length=4, governed=True, may_refuse=True, **_to_queue("v1")),
+    "v1": Traits(durable=False),
     "z0": Traits(expires_ms=200),
     "l0": Traits(),
     "c0": Traits(ttl_ms=50, **_to_queue("c1")),
@@ -128,10 +136,3 @@ def traits_of(name: str) -> Traits:
 
 STREAM_POLICY, STREAM_POLICY_BYTES = "kept", 3000
 """What a policy says of streams counts more than what they are declared with."""
-
-POLICIES: dict[str, tuple[str, dict[str, Any]]] = {
-    "stray": ("^(direct|forked)$", {"alternate-exchange": "fanout"}),
-    STREAM_POLICY: ("^w[01]$", {"max-length-bytes": STREAM_POLICY_BYTES}),
-    "roomy": ("^p0$", {"max-length-bytes": 1 << 40, "message-ttl": 1 << 40}),
-}
-"""Name to pattern and definition. The last one changes how messages meet their fate, not which."""

@@ -167,8 +167,10 @@ def _check_facts(model: Model, world: World, disk: _Disk) -> None:
 def _there(world: World) -> dict[tuple[str, ...], None]:
     """What is durable beside queues, bindings in their order."""
     vhost = world.broker.vhosts["/"]
-    policies = [("policy", policy.name) for policy in vhost.policies.all()]
-    found: dict[tuple[str, ...], None] = dict.fromkeys(policies)
+    found: dict[tuple[str, ...], None] = {}
+    for operator, kind in ((False, "policy"), (True, "operator policy")):
+        for policy in vhost.policies.all(operator=operator):
+            found[kind, policy.name] = None
     for name, exchange in vhost.exchanges.items():
         if name in EXCHANGES:
             found["exchange", name] = None
@@ -270,8 +272,9 @@ def start_over(model: Model, world: World, after: Aftermath, *, redelivered: boo
         fresh.facts[key] = [(0, True)]
         if key[0] == "exchange":
             fresh.exchanges.add(key[1])
-        elif key[0] == "policy":
+        elif key[0] != "binding":
             fresh.policies.add(key[1])
         else:
             fresh.bindings[key[1], key[2], key[3]] = None
+    fresh.follow_policies()
     return fresh

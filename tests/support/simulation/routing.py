@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .exchanges import EXCHANGES, HEADER_BINDINGS, HISTORY, Basis, headers_of, id_of
+from .policies import definition_for
 from .things import Violation
 
 if TYPE_CHECKING:
@@ -117,5 +118,5 @@ def _are_met(asked: dict[str, Any], headers: dict[str, Any]) -> bool:
 
 
 def _alternate(model: Model, exchange: str) -> str | None:
-    is_matched = exchange in ("direct", "forked") and "stray" in model.policies
-    return EXCHANGES[exchange].alternate or ("fanout" if is_matched else None)
+    by_policy = definition_for(exchange, model.policies).get("alternate-exchange")
+    return EXCHANGES[exchange].alternate or by_policy

@@ -13,7 +13,8 @@ from .compare import Comparison
 from .conversation import Conversation
 from .doings import Doings
 from .model import Model
-from .queues import POLICIES, QUEUES
+from .policies import POLICIES
+from .queues import QUEUES
 from .recovery import check_crash, check_restart, start_over
 from .stage import Stage
 from .stories import Story
@@ -120,7 +121,7 @@ class Run:
         """Somebody sets a policy, or deletes it."""
         name = list(POLICIES)[which]
         self._stage.begin()
-        self.world.change_policy(name, *POLICIES[name], present=bool(present))
+        self.world.change_policy(name, POLICIES[name], present=bool(present))
         self._stage.model.change_policy(name, present=bool(present))
         self._comparison.look()
 

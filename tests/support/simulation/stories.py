@@ -26,6 +26,8 @@ _SPECIAL = (
     "l0 l0",
     "s0 s0 s0",
     "c0 c0 c1 k0 k1",
+    "g0 g0 v0",
+    "g1 g1 v1",
     _STREAMS,
 )
 

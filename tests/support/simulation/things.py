@@ -113,7 +113,7 @@ class MQueue:
 
     name: str
     number: int
-    traits: Traits
+    declared: Traits
     owner: "MClient | None"
     defined_in: int
     used_ms: int
@@ -129,6 +129,11 @@ class MQueue:
     """Whether it is known in which order the messages stand."""
     next_offset: int = 0
     """Of a stream, all messages of which are `ready` as long as it has them."""
+    traits: Traits = field(init=False)
+    """What counts for it at present."""
+
+    def __post_init__(self) -> None:
+        self.traits = self.declared
 
     @property
     def deleted(self) -> bool:

@@ -43,6 +43,7 @@ from memory_disk import MemoryDisk
 
 from .choices import Choices, telling
 from .names import name_of, number_of
+from .policies import PolicyTraits
 from .things import Violation
 
 ROOMY_BYTES = 1 << 40
@@ -249,16 +250,21 @@ class World(FakeServer):
 
     # --- policies -----------------------------------------------------------------------------
 
-    def change_policy(
-        self, name: str, pattern: str, definition: dict[str, Any], *, present: bool
-    ) -> None:
+    def change_policy(self, name: str, traits: PolicyTraits, *, present: bool) -> None:
         """Set a policy, or delete it."""
         policies = self.broker.vhosts["/"].policies
         try:
             if present:
-                policies.set(checked_policy(name, pattern, definition))
+                policy = checked_policy(
+                    name,
+                    traits.pattern,
+                    traits.definition,
+                    priority=traits.priority,
+                    operator=traits.operator,
+                )
+                policies.set(policy, operator=traits.operator)
             else:
-                policies.delete(name)
+                policies.delete(name, operator=traits.operator)
         except JournalError:  # a message could not be read back
             self.failed = True
         self.end_turn()
