@@ -91,8 +91,7 @@ class Consumers:
                 return True
             consumer = rotation[0]
             if not consumer.can_take():
-                rotation.popleft()
-                consumer.leave_rotation()
+                rotation.popleft().leave_rotation()
                 continue
             share = left if len(rotation) == 1 else 1
             consumer.deliver(share)

@@ -219,8 +219,7 @@ class Features:
                 return False
             consumer = rotation[0]
             if not consumer.can_take():
-                rotation.popleft()
-                consumer.leave_rotation()
+                rotation.popleft().leave_rotation()
                 continue
             taken = queue.pop()
             if taken is None:

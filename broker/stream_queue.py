@@ -295,8 +295,7 @@ class StreamQueue(Queue):
                 return True
             consumer = rotation[0]
             if not consumer.can_take():
-                rotation.popleft()
-                consumer.leave_rotation()
+                rotation.popleft().leave_rotation()
                 continue
             passed = self._advance(self._cursors[consumer], SHARE_MESSAGES)
             left -= passed
