@@ -2,18 +2,20 @@
 
 One with very much in it is carried out bit by bit, and others are served in between. To its client
 that is one step, as in `settling`. What others write to the journal meanwhile is on disk with it,
-and so their confirms wait, too; such transactions are carried out one after the other, each when
-the one before is on disk. Once it has begun the end of its channel does not stop it, nor does the
-end of the broker; a crash leaves nothing of it.
+and so their confirms wait, too: the journal is one line of records, of which a crash leaves a
+beginning, so nothing behind the first record of a commit can be sure to be on disk before its last
+one is. Such transactions are carried out one after the other, each when the one before is on disk.
+Once it has begun the end of its channel does not stop it, nor does the end of the broker; a crash
+leaves nothing of it.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeAlias
 
 from .message import Message
 from .settling import Order, is_much
-from .uncommitted import Settlement
+from .uncommitted import Uncommitted
 from .work import ChannelWork, Work
 
 if TYPE_CHECKING:
@@ -35,21 +37,22 @@ class Commit(ChannelWork):
         "_order",
         "_published",
         "_publisher",
-        "_settled",
         "_then",
+        "settled",
     )
 
     def __init__(
         self,
         channel: "Channel",
         published: list[Publish],
-        settled: list[Settlement],
+        settled: Uncommitted,
         then: Callable[[bool], None],
     ):
         super().__init__(channel)
         self._publisher = channel.publisher
         self._published = deque(published)
-        self._settled = settled
+        self.settled = settled
+        """What it has yet to settle."""
         self._order: Order | None = None
         self._then = then
         self._complete = True
@@ -57,9 +60,8 @@ class Commit(ChannelWork):
     @property
     def is_much(self) -> bool:
         """Whether to carry it out in several turns."""
-        settled = sum(len(deliveries) for deliveries, _ in self._settled)
         bounds = self._channel.connection.broker.turn_bounds
-        return len(self._published) > bounds.published or is_much(self._channel, settled)
+        return len(self._published) > bounds.published or is_much(self._channel, len(self.settled))
 
     def carry_out(self) -> None:
         """Do all of it now."""
@@ -94,13 +96,13 @@ class Commit(ChannelWork):
     def _go_on(self) -> bool:
         """Do some of it; True if there is more."""
         self._publish()
-        if not self._published and self._settled:
+        if not self._published and self.settled.settlements:
             self._settle()
         broker = self._channel.connection.broker
         broker.do_postponed()  # dead letters belong to the commit
         if broker.journal is not None:
             broker.journal.flush_settled()
-        return bool(self._published or self._settled)
+        return bool(self._published or self.settled.settlements)
 
     def _publish(self) -> None:
         broker = self._channel.connection.broker
@@ -111,13 +113,17 @@ class Commit(ChannelWork):
             self._complete &= self._publisher.deliver(message, live, mandatory)
 
     def _settle(self) -> None:
+        settlements = self.settled.settlements
         if self._order is None:
-            deliveries, outcome = self._settled[0]
+            deliveries, outcome = settlements[0]
             self._order = Order(self._channel, deliveries, list(deliveries), outcome)
-        if not self._order.go_on():
+        left = len(settlements[0][0])
+        more = self._order.go_on()
+        self.settled.went(left - len(settlements[0][0]))
+        if not more:
             self._order.end()
             self._order = None
-            del self._settled[0]
+            settlements.popleft()
 
 
 class Commits:
@@ -146,6 +152,12 @@ class Commits:
                 broker.when_durable(broker.position, self._begin)
             else:
                 self._begin()
+
+    def holding(self) -> Iterator[Uncommitted]:
+        """What has yet to be settled, which counts in the memory budget."""
+        for commit in self._commits:
+            if isinstance(commit, Commit):
+                yield commit.settled
 
     def _begin(self) -> None:
         if self._commits and not self._commits[0].dirty:

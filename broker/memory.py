@@ -114,6 +114,7 @@ class MemoryBudget:
                 yield channel.unsettled.held
                 if channel.publisher.transaction is not None:
                     yield channel.publisher.transaction.settled
+        yield from self._broker.commits.holding()
         for settling in self._broker.settlings:
             if settling.left_behind is not None:
                 yield settling.left_behind

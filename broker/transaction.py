@@ -46,12 +46,13 @@ class Transaction:
         client waits if there is much to do.
         """
         published, self._published = self._published, []
+        settled = self._take_settled()
 
         def done(complete: bool) -> None:
             self._let_go()
             then(complete)
 
-        commit = Commit(channel, published, self.settled.take(), done)
+        commit = Commit(channel, published, settled, done)
         if commit.is_much:
             channel.connection.wait()
             channel.connection.broker.commits.add(commit)
@@ -63,10 +64,14 @@ class Transaction:
         self._published.clear()
         self._let_go()
         settled: dict[int, Delivery] = {}
-        for deliveries, _ in self.settled.take():
+        for deliveries, _ in self._take_settled().settlements:
             settled |= deliveries
         if settled:
             channel.unsettled.put_back(settled)
+
+    def _take_settled(self) -> Uncommitted:
+        settled, self.settled = self.settled, Uncommitted()
+        return settled
 
     def _let_go(self) -> None:
         self._memory.transaction_bytes -= self._held_bytes

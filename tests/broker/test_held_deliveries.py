@@ -6,7 +6,7 @@ import pytest
 from pamqp.commands import Basic, Tx
 
 from durable_server import DurableServer
-from fake_client import FakeClient, FakeServer
+from fake_client import FakeClient, FakeServer, encoded
 from held import (
     ARGUMENTS,
     BUDGET_BYTES,
@@ -24,6 +24,7 @@ from held import (
 )
 from leveret.broker import held_deliveries as held_deliveries_module
 from leveret.broker import line as line_module
+from leveret.broker.turn_bounds import TurnBounds
 
 
 @pytest.fixture
@@ -128,15 +129,41 @@ def test_what_a_transaction_has_settled_counts_until_it_ends(
     client.send(Tx.Select(), Basic.Ack(50, multiple=True), Basic.Nack(60, multiple=True))
     transaction = client.connection.channels[1].publisher.transaction
     assert transaction is not None
-    settled = transaction.settled
     everything = held_bytes(server)
-    assert settled.memory_bytes == pytest.approx(everything * 0.6, rel=0.01)
-    assert counted_bytes(client) + settled.memory_bytes == pytest.approx(everything, rel=0.01)
+    assert transaction.settled.memory_bytes == pytest.approx(everything * 0.6, rel=0.01)
+    counted = counted_bytes(client) + transaction.settled.memory_bytes
+    assert counted == pytest.approx(everything, rel=0.01)
     client.send(Tx.Rollback())
-    assert settled.memory_bytes == 0
+    assert transaction.settled.memory_bytes == 0
     assert counted_bytes(client) == everything
     client.send(Basic.Ack(0, multiple=True), Tx.Commit())
-    assert settled.memory_bytes == counted_bytes(client) == 0
+    assert transaction.settled.memory_bytes == counted_bytes(client) == 0
+
+
+@pytest.mark.parametrize("settled", [Basic.Ack, Basic.Nack])
+def test_what_a_commit_has_yet_to_settle_counts_and_is_paged_out(
+    settled: type[Basic.Ack | Basic.Nack],
+) -> None:
+    server = DurableServer(turn_bounds=TurnBounds(acknowledged=10, settled=10))
+    client = server.connect()
+    client.declare("q", durable=True)
+    fill(client)
+    consumer = consumer_of_all(client)
+    consumer.request(Basic.Cancel("c"), Basic.CancelOk)
+    consumer.send(Tx.Select(), settled(0, multiple=True))
+    everything = held_bytes(server)
+    consumer.connection.receive(encoded(Tx.Commit()))
+    (waiting,) = server.broker.commits.holding()
+    for turn in range(1, 5):
+        server.broker.finish_turn()
+        assert len(waiting) == COUNT - 10 * turn
+        assert waiting.memory_bytes == pytest.approx(everything * len(waiting) / COUNT, rel=0.01)
+    server.broker.memory.budget_bytes = 2 * SHELLS_BYTES
+    server.broker.memory.look()
+    assert waiting.memory_bytes <= SHELLS_BYTES
+    server.end_turn()
+    assert waiting.memory_bytes == 0
+    assert redelivered(client) == ([] if settled is Basic.Ack else list(range(COUNT)))
 
 
 @pytest.mark.parametrize("end", [Tx.Commit, Tx.Rollback])
