@@ -68,7 +68,7 @@ class Pattern:
     def __init__(self, pattern: str):
         self._pattern = pattern
         try:
-            text = translated(_bytewise(pattern))
+            text = translated(pattern.encode().decode("latin-1"))  # not UTF-8: a ValueError
             _check_size(pattern, text)
             compiled = regex.compile(text)
         except Untranslatable as error:
