@@ -1,6 +1,8 @@
 """Where messages stand in a quorum queue after a restart: those that came back, in the order in
 which they did, before those that never came back. Some of the former had gone to the end of the
 queue: they stand between the messages published before and those published after that.
+
+What has waited for a retry stands as it came back, not as it became ready.
 """
 
 from array import array
@@ -8,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from .returns import read_place, read_returns
+from .returns import read_place
 
 
 class Places(NamedTuple):
@@ -43,7 +45,7 @@ class Places(NamedTuple):
 
 def places_of(ids: "array[int]", notes: Mapping[int, bytes]) -> Places:
     """The places of those messages, which are in the order of their ids, that have notes."""
-    first: list[tuple[int, int, int]] = []
+    first: list[tuple[int, int]] = []
     at_end: list[tuple[int, int, int]] = []
     for stored, note in notes.items():
         at = bisect_left(ids, stored)
@@ -53,6 +55,5 @@ def places_of(ids: "array[int]", notes: Mapping[int, bytes]) -> Places:
         if before:
             at_end.append((before, turn, stored))
         else:
-            # Where some wait for a retry, and others do not, they stand as they became ready.
-            first.append((read_returns(note).due_ms, turn, stored))
-    return Places(array("Q", (stored for _, _, stored in sorted(first))), sorted(at_end))
+            first.append((turn, stored))
+    return Places(array("Q", (stored for _, stored in sorted(first))), sorted(at_end))

@@ -78,8 +78,7 @@ class QuorumQueue(Queue):
         goes_first = limit is not None or not asked or (failed and self._rules.acquired_counts)
         at_end = not (goes_first or due_ms) and self.has_new
         if message.stored and self.store is not None:
-            ready_ms = self.timers.wall_ms if self.retries is not None and not due_ms else due_ms
-            waiting = returns.waiting(ready_ms)
+            waiting = returns.waiting(due_ms)
             self.store.note_returns(self, message.stored, waiting, at_end=at_end)
         if due_ms and self.retries is not None:
             return self.retries.wait(message, due_ms)

@@ -187,21 +187,6 @@ def test_what_a_crash_left_in_doubt_stays_flagged_whatever_came_back(
 
 
 @crash_or_stop
-def test_what_waited_for_a_retry_stands_behind_what_was_ready_before(clean: bool):
-    server = DurableServer(configuration=Configuration(emulate="4.3"))
-    client = server.connect()
-    retry = {"x-delayed-retry-type": "failed", "x-delayed-retry-min": 5000}
-    declare(client, LIMITED | retry)
-    publish(client, 5)
-    first, second, third = get(client, 3)
-    client.send(Basic.Reject(first, requeue=True))
-    hand_back(client, second)
-    server.advance(5.1)
-    hand_back(client, third)
-    assert in_order(server.restarted(clean=clean).connect()) == [2, 1, 3, 4, 5]
-
-
-@crash_or_stop
 def test_what_went_to_the_end_stands_behind_the_ordinary_messages(clean: bool):
     server = DurableServer(configuration=Configuration(emulate="4.3"))
     client = server.connect()
