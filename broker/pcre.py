@@ -11,7 +11,7 @@ from collections.abc import Callable
 import regex
 
 _CLASS = r"""
-    \[ \^? \]? (?: \\Q .*? (?: \\E | \Z ) | \\ . | \[ : \^? \w+ : \] | [^]\\] )* \]
+    \[ \^? \]? (?: \\Q .*? (?: \\E | \Z ) | \\ . | \[ : \^? \w+ : \] | [^]\\] )*+ \]
 """
 """A character class from [ to ]."""
 
@@ -42,6 +42,7 @@ _DIFFERENT = regex.compile(
     rf"""
     \[\[: (?P<edge> [<>] ) :\]\]
     | (?P<class> {_CLASS} )
+    | (?P<unended> \[ )
     | {_ESCAPE}
     | \\ k (?: < (?P<name> \w+ ) > | \{{ (?P<name> \w+ ) \}} | ' (?P<name> \w+ ) ' )
     | \\ g \{{ (?P<name> [^\W\d]\w* ) \}}
@@ -105,8 +106,9 @@ def translated(pattern: str) -> str:
 
     Raises Untranslatable.
     """
+    text = _DIFFERENT.sub(_translation, pattern)
     _check_names(pattern)
-    return _DIFFERENT.sub(_translation, pattern)
+    return text
 
 
 def _check_names(pattern: str) -> None:
@@ -131,6 +133,8 @@ def _translation(found: "regex.Match[str]") -> str:
         return _ELSEWHERE[kind](found[kind])
     if kind == "flags":
         return _flags(found)
+    if kind == "unended":
+        raise Untranslatable("missing terminating ] for character class", len(found.string))
     reason = _REASONS[kind]
     raise Untranslatable(reason, found.start() + 1)
 

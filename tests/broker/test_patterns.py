@@ -164,6 +164,14 @@ def test_a_pattern_may_be_rather_large(pattern: str) -> None:
     assert time.process_time() - started < 1
 
 
+@pytest.mark.parametrize("part", ["[", "[[:", "[\\Q", "(?<n>", "[]"])
+def test_a_long_pattern_with_a_fault_is_refused_at_once(part: str) -> None:
+    started = time.process_time()
+    with pytest.raises(InvalidPattern):
+        Pattern(part * 5000 + ")")
+    assert time.process_time() - started < 1
+
+
 def test_a_search_that_would_take_for_ever_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
     pattern = Pattern("^(a|a)*$")
     assert pattern.matches("a" * 10)
