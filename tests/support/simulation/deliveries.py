@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 from fake_client import Received, shown
 
-from . import delays, serving, streams
+from . import delays, retries, serving, streams
 from .expiry import is_too_late
 from .model import Model
 from .names import name_of
@@ -74,6 +74,7 @@ def _come_to_rest(
     expired: list[tuple[MQueue, Entry]] = []
     model.bury()
     delays.release(model)
+    retries.release(model)
     while True:
         for queue in model.queues.values():
             if queue in names:

@@ -10,7 +10,7 @@ from math import inf
 
 from fake_client import Received
 
-from . import expiry, limits, policies, quorum, routing, serving, streams
+from . import expiry, limits, policies, quorum, retries, routing, serving, streams
 from .dead_letters import Burial, Reason, letter_of, may_enter
 from .exchanges import EXCHANGES, Basis
 from .names import name_of
@@ -28,6 +28,7 @@ from .things import (
     Outcome,
     Put,
     Refused,
+    Return,
     Sent,
     Violation,
 )
@@ -157,8 +158,9 @@ class Model:
 
     def purge(self, queue: MQueue) -> int:
         purged, queue.ready = queue.ready, []
-        for entry in purged:
+        for entry in purged + queue.waiting:
             entry.settled_in = self.batch
+        queue.waiting = []
         return len(purged)
 
     # --- messages -----------------------------------------------------------------------------
@@ -209,7 +211,7 @@ class Model:
             if queue.traits.stream:
                 continue
             if outcome in COME_BACK and not queue.deleted:
-                self._return(queue, entry, asked=outcome is not Outcome.ABANDONED)
+                self._return(queue, entry, outcome)
             elif entry.settled_in is None:
                 entry.settled_by = commit
                 self._be_done(queue, entry, outcome)
@@ -219,14 +221,26 @@ class Model:
                         commit.settled.append((queue, entry))
         return on_disk
 
-    def _return(self, queue: MQueue, entry: Entry, *, asked: bool) -> None:
+    def _return(self, queue: MQueue, entry: Entry, outcome: Outcome) -> None:
         entry.redelivered = True
-        if queue.traits.quorum:
+        if queue.traits.counts_returns:
             quorum.count_return(entry)
-            if quorum.is_too_often(queue, entry):
-                self._die(queue, entry, Reason.DELIVERY_LIMIT)
-                return
+        if quorum.is_too_often(queue, entry):
+            self._die(queue, entry, Reason.DELIVERY_LIMIT)
+            return
+        if retries.must_wait(queue, entry, outcome, self.now_ms):
+            entry.returned.append(Return(self.batch, None))
+            return
+        if queue.traits.quorum:
+            asked = outcome is not Outcome.ABANDONED
             quorum.put_in_place(queue, entry, self.next_place(), self.batch, asked=asked)
+        elif queue.traits.counts_returns:
+            entry.returned.append(Return(self.batch, None))
+        self.ready_again(queue, entry)
+
+    def ready_again(self, queue: MQueue, entry: Entry) -> None:
+        """What came back stands in its place."""
+        if queue.traits.quorum:
             queue.in_order = queue.in_order or not queue.ready
         insort(queue.ready, entry)
         self._trim(queue, limits.GIVE_WAY_TO_ONE)

@@ -15,7 +15,7 @@ class Plots(Actions):
 
     def __init__(self, chance: Random, cast: list[int], exchanges: list[int]):
         super().__init__(chance, cast, exchanges)
-        self._counting = self._those_that("quorum")
+        self._counting = self._those_that("counts_returns")
         self._burying = self._those_that("lets_die")
         self._copying_letters = self._those_that("keeps_keys")
         self._turning = self._those_that("single_active")
@@ -43,7 +43,8 @@ class Plots(Actions):
                 multiple = self.chance.choice((0, 1, 2))
                 how = {"how": self.chance.choice((1, 1, 2)), "requeue": 1, "twice": 0}
                 self._add("settle", **on, **how, pick=0, multiple=multiple, more=0)
-            self.chance.choice((self._write, self._write, self._close_channel, self._crash))()
+            what = (self._write, self._wait, self._wait, self._close_channel, self._crash)
+            self.chance.choice(what)()
 
     def _return_and_restart(self) -> None:
         """Messages come back in any order, and the broker starts anew, sometimes after much else

@@ -33,6 +33,9 @@ class Traits:
     quorum: bool = False
     single_active: bool = False
     delivery_limit: int | None = None
+    retry_type: str | None = None
+    retry_min_ms: int = 0
+    retry_max_ms: int = 0
     keeps_all: bool = False
     """Transient messages as well."""
     governed: bool = False
@@ -57,6 +60,11 @@ class Traits:
     def keeps_keys(self) -> bool:
         """Whether they go where they went before, by all their keys."""
         return self.lets_die and self.dead_letter_key is None
+
+    @property
+    def counts_returns(self) -> bool:
+        """Whether it counts how often messages come back."""
+        return self.quorum or self.retry_type is not None
 
     @property
     def is_special(self) -> bool:
@@ -84,6 +92,9 @@ class Traits:
             "x-queue-type": self._type,
             "x-single-active-consumer": self.single_active or None,
             "x-delivery-limit": self.delivery_limit,
+            "x-delayed-retry-type": self.retry_type,
+            "x-delayed-retry-min": self.retry_min_ms or None,
+            "x-delayed-retry-max": self.retry_max_ms or None,
             "x-dead-letter-exchange": self.dead_letter_exchange,
             "x-dead-letter-routing-key": self.dead_letter_key,
         }
@@ -119,6 +130,16 @@ QUEUES: dict[str, Traits] = {
     "v0": Traits(),
     "g1": Traits(ttl_ms=300, max_length=4, governed=True, may_refuse=True, **_to_queue("v1")),
     "v1": Traits(durable=False),
+    "y0": Traits(retry_type="all", retry_min_ms=50, retry_max_ms=120),
+    "y1": Traits(
+        quorum=True,
+        keeps_all=True,
+        delivery_limit=3,
+        retry_type="failed",
+        retry_min_ms=40,
+        **_to_queue("y0"),
+    ),
+    "y2": Traits(max_priority=3, retry_type="returned", retry_min_ms=60, retry_max_ms=100),
     "z0": Traits(expires_ms=200),
     "l0": Traits(),
     "c0": Traits(ttl_ms=50, **_to_queue("c1")),

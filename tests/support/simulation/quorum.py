@@ -70,6 +70,11 @@ def put_in_place(queue: MQueue, entry: Entry, last: int, batch: int, *, asked: b
     entry.returned.append(Return(batch, entry.stands))
 
 
+def put_first(entry: Entry) -> None:
+    """Give a message that has waited its place."""
+    entry.stands = _FIRST()
+
+
 def check_count(entry: Entry, got: Received) -> None:
     """A message is delivered with its count, or without one if that is 0. Raises Violation."""
     shown = (got.headers or {}).get(_HEADER, 0)

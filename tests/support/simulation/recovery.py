@@ -7,7 +7,7 @@ may be; of what was in no batch, nothing can be.
 from bisect import insort
 from dataclasses import replace
 
-from . import streams
+from . import retries, streams
 from .dead_letters import Burial
 from .exchanges import EXCHANGES
 from .model import Model
@@ -247,11 +247,13 @@ def start_over(model: Model, world: World, after: Aftermath, *, redelivered: boo
     for old_queue, entries in after.entries.items():
         queue = replace(
             old_queue, defined_in=0, deleted_in=None, used_ms=world.now_ms, ready=[], stored=[],
-            consumers=[], returning=0, in_order=True,
+            consumers=[], waiting=[], returning=0, in_order=True,
         )  # fmt: skip
         fresh.queues[queue.name] = queue
         fresh.incarnations.append(queue)
-        for old in entries:
+        delays = queue.traits.retry_type is not None
+        notes = world.returns(queue.name) if delays else [(0, 0)] * len(entries)
+        for old, note in zip(entries, notes, strict=True):
             place = old.place if queue.traits.quorum else fresh.next_place()
             alike = [each for each in old_queue.stored if _may_be(each, old, after.disk)]
             left = left_of_returns(alike, after.disk.written, after.disk.taken)
@@ -266,7 +268,10 @@ def start_over(model: Model, world: World, after: Aftermath, *, redelivered: boo
                 returned=[Return(0, stands)] * left.returns, doubtful_returns=left.doubtful,
             )  # fmt: skip
             queue.stored.append(entry)
-            insort(queue.ready, entry)
+            if delays and _still_waits(old, entry, note, fresh.now_ms):
+                queue.waiting.append(entry)
+            else:
+                insort(queue.ready, entry)
         streams.begin_again(queue)
     for key in _there(world):
         fresh.facts[key] = [(0, True)]
@@ -278,3 +283,12 @@ def start_over(model: Model, world: World, after: Aftermath, *, redelivered: boo
             fresh.bindings[key[1], key[2], key[3]] = None
     fresh.follow_policies()
     return fresh
+
+
+def _still_waits(old: Entry, entry: Entry, note: retries.Note, now_ms: int) -> bool:
+    """Whether a message of a queue with delayed retries waits; how often it came back is known."""
+    waits = retries.after_start(old, note, entry.returns, entry.doubtful_returns, now_ms)
+    (entry.returns, entry.due_ms), entry.doubtful_returns = note, 0
+    entry.returned = [Return(0, None)] * entry.returns
+    entry.is_paged_out = waits
+    return waits

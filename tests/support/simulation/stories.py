@@ -23,6 +23,7 @@ _SPECIAL = (
     "q0 q0 b0",
     "q1 q2 q2",
     "z0",
+    "y0 y0 y1 y1 y2",
     "l0 l0",
     "s0 s0 s0",
     "c0 c0 c1 k0 k1",
@@ -66,8 +67,10 @@ def story(seed: int) -> Story:
     for _ in range(chance.choice((20, 60, 120))):
         scene.add_one()
     # What gives way when memory is short nobody can tell.
+    traits = [QUEUES[_QUEUE_NAMES[queue]] for queue in scene.cast]
     roomy = any(list(EXCHANGES.values())[each].remembers for each in scene.exchanges)
-    quorum = any(QUEUES[_QUEUE_NAMES[queue]].quorum for queue in scene.cast)
+    roomy = roomy or any(each.retry_type for each in traits)
+    quorum = any(each.quorum for each in traits)
     budgets = (0, 0, 0, 20000) if quorum else (0, 0, 3000, 20000)
     return Story(
         tuple(scene.actions),

@@ -94,6 +94,10 @@ class Entry:
     doubtful_returns: int = 0
     """Of those before a crash, how many may have been forgotten or not."""
     returned: "list[Return]" = field(default_factory=list)
+    due_ms: int = 0
+    """When it is ready again after it came back last, if that is delayed."""
+    is_paged_out: bool = False
+    """Whether it was not in memory while it waited."""
     redelivered: bool = False
     settled_in: int | None = None
     published_by: Commit | None = None
@@ -123,6 +127,8 @@ class MQueue:
     stored: list[Entry] = field(default_factory=list)
     """Every message that it ever had and that it keeps on disk."""
     consumers: "list[MConsumer]" = field(default_factory=list)
+    waiting: list[Entry] = field(default_factory=list)
+    """What has come back and is not ready again yet."""
     returning: int = 0
     """For how many times that very much comes back it waits."""
     in_order: bool = True

@@ -161,6 +161,13 @@ class World(FakeServer):
             found[name] = [restored(0, 0, message.blob) for message in stored]
         return found
 
+    def returns(self, name: str) -> list[tuple[int, int]]:
+        """How often the messages of a queue came back, and when they are ready again."""
+        queue = self.queues[name]
+        ids = self.recovered.messages.get(queue.number) or ()
+        notes = [queue.store.returns(queue, each) for each in ids]
+        return [(note.times, note.due_ms) for note in notes]
+
     def leftovers(self) -> dict[str, int]:
         """How many messages from before their beginning streams have had on disk at the start."""
         found = {
