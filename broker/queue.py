@@ -359,7 +359,7 @@ class Queue(Line):
                 idle = not self._work() and self.message_count == count
                 if idle or not self.consumers.rotation:
                     break
-        elif self.features is not None:
+        elif self.features is not None and not self.features.returning:
             self.features.expire()
 
     # --- its life -----------------------------------------------------------------------------

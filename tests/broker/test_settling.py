@@ -285,6 +285,19 @@ def test_get_finds_nothing_rather_than_a_newer_message(server: DurableServer) ->
     assert drained(other) == [*ALL, b"new"]
 
 
+def test_what_expires_meanwhile_dies_after_what_comes_back(server: DurableServer) -> None:
+    client = consumer_of_all(server, {**DEAD, "x-message-ttl": 100})
+    other = server.connect()
+    begin(client, GIVE_BACK)
+    other.connection.receive(message(b"new", "q"))
+    one_turn(server)
+    server.broker.timers.now += 0.2
+    other.connection.receive(encoded(Queue.Declare(queue="q", passive=True)))
+    server.end_turn()
+    other.received()
+    assert drained(other, "dead") == [*ALL, b"new"]
+
+
 def test_others_are_served_and_the_queue_delivers_while_many_die(server: DurableServer) -> None:
     client = consumer_of_all(server, DEAD)
     other = server.connect()

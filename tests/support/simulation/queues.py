@@ -132,12 +132,7 @@ QUEUES: dict[str, Traits] = {
     "v1": Traits(durable=False),
     "y0": Traits(retry_type="all", retry_min_ms=50, retry_max_ms=120),
     "y1": Traits(
-        quorum=True,
-        keeps_all=True,
-        delivery_limit=3,
-        retry_type="failed",
-        retry_min_ms=40,
-        **_to_queue("y0"),
+        quorum=True, keeps_all=True, delivery_limit=3, retry_type="failed", retry_min_ms=40
     ),
     "y2": Traits(max_priority=3, retry_type="returned", retry_min_ms=60, retry_max_ms=100),
     "z0": Traits(expires_ms=200),

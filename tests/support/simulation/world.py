@@ -48,7 +48,7 @@ from .things import Violation
 
 ROOMY_BYTES = 1 << 40
 FRAME_MAX = 4096
-_HAIR_S, _DIGITS = 1e-9, 6
+_HAIR_S, _TOGETHER_S, _DIGITS = 1e-9, 1e-7, 6
 """What is due at the same millisecond is due together, whatever rounding has done to it."""
 
 
@@ -244,8 +244,11 @@ class World(FakeServer):
         if self.failed or due is None or due > end_s + _HAIR_S:
             timers.now = max(timers.now, round(end_s, _DIGITS))
             return False
-        timers.now = max(timers.now, due + _HAIR_S)
-        timers.run()
+        together_s = max(timers.now, due) + _TOGETHER_S
+        while due is not None and due < together_s:
+            timers.now = max(timers.now, due + _HAIR_S)
+            timers.run()
+            due = timers.next_deadline()
         timers.now = round(timers.now, _DIGITS)
         self.end_turn()
         return True
