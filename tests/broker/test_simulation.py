@@ -179,7 +179,7 @@ def test_a_delivery_limit_that_is_one_too_high_is_noticed(monkeypatch: pytest.Mo
 @pytest.mark.slow
 def test_returns_that_are_not_written_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(JournalStore, "note_returns", lambda *_, **__: None)
-    first_failure(("delivery count", "wrong answer"))
+    first_failure(("delivery count", "wrong answer", "retry"))
 
 
 @pytest.mark.slow

@@ -148,6 +148,7 @@ class Actions:
             "no_ack": int(self.chance.random() < 0.3),
             "priority": self.chance.choice((0, 0, 0, 5, -1)),
             "exclusive": int(self.chance.random() < 0.05),
+            "timeout": self.chance.choice((0, 0, 300, 900)),
         }
 
     def _read(self) -> None:

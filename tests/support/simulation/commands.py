@@ -180,6 +180,7 @@ class Commands:
         no_ack: bool,
         priority: int = 0,
         exclusive: bool = False,
+        ack_timeout_ms: int | None = None,
     ) -> list[Expected]:
         found = self._model.find(queue)
         if serving.is_taken(found, exclusive=exclusive):
@@ -194,6 +195,7 @@ class Commands:
             priority,
             exclusive,
             stands_by=found.traits.single_active,
+            ack_timeout_ms=ack_timeout_ms,
         )
         found.consumers.append(consumer)
         channel.consumers[tag] = consumer
@@ -227,7 +229,7 @@ class Commands:
         if no_ack:
             entry.settled_in = self._model.batch
         else:
-            channel.unsettled[channel.last_tag] = Delivery(entry, found, None)
+            channel.unsettled[channel.last_tag] = Delivery(entry, found, None, self._model.now_ms)
         values = {
             "delivery_tag": channel.last_tag,
             "redelivered": entry.redelivered,

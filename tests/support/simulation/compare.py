@@ -9,7 +9,7 @@ from pamqp.commands import Basic, Channel
 
 from fake_client import Received, shown
 
-from . import streams
+from . import streams, timeouts
 from .commands import Commands
 from .deliveries import check_deliveries
 from .names import name_of
@@ -55,6 +55,10 @@ class Comparison:
             for each in got:
                 if isinstance(each.call, commands.Connection.Close):
                     raise Violation(f"connection closed: {shown(each)}")
+            for each in got:
+                if _is_timeout(each):
+                    self._time_out(it, each)
+            got = [each for each in got if not _is_timeout(each)]
             later.append((it, [each for each in got if _comes_unasked(each.call)]))
             self._carry_out(it, deque(each for each in got if not _comes_unasked(each.call)))
         still = [it for it, answer in before if it.waiting is answer]
@@ -129,12 +133,24 @@ class Comparison:
         try:
             return answer()
         except Refused as refused:
-            self._stage.model.close_channel(channel)
-            channel.closing = True
-            it.may_send.discard(channel.number)
-            it.queue(channel.number, "close-ok", {}, Channel.CloseOk())
-            it.flushed = True
+            self._close(it, channel)
             return [*refused.before, Expected(Channel.Close, {"reply_code": refused.code})]
+
+    def _close(self, it: SimulatedClient, channel: MChannel) -> None:
+        """The broker has closed a channel."""
+        self._stage.model.close_channel(channel)
+        channel.closing = True
+        it.may_send.discard(channel.number)
+        it.queue(channel.number, "close-ok", {}, Channel.CloseOk())
+        it.flushed = True
+
+    def _time_out(self, it: SimulatedClient, got: Received) -> None:
+        """The broker has closed a channel because a delivery is outstanding for too long."""
+        model, channel = self._stage.model, it.model.channels.get(got.channel)
+        if channel is None or channel.closing or it.model.busy or it.waiting:
+            raise Violation(f"unexpected: {shown(got)}")
+        timeouts.check_closed(channel, model.policies, model.now_ms)
+        self._close(it, channel)
 
     def _check_answer(self, it: SimulatedClient, expected: Expected, got: Received) -> None:
         wrong = not isinstance(got.call, expected.kind) or any(
@@ -208,6 +224,11 @@ class Comparison:
         # What comes unasked does not overtake an answer that the broker keeps back.
         model.cancels = [each for each in model.cancels if each[0].client in kept_back]
 
+        for it in self._stage.clients.values():
+            waits = bool(it.model.busy or it.waiting)
+            for channel in it.model.channels.values():
+                timeouts.check_open(channel, model.policies, model.now_ms, waits=waits)
+
     def _check_queues(self) -> None:
         model = self._stage.model
         for queue in model.queues.values():
@@ -225,3 +246,7 @@ class Comparison:
 
 def _comes_unasked(call: Any) -> bool:
     return isinstance(call, Basic.Deliver | Basic.Ack | Basic.Cancel | Basic.Nack)
+
+
+def _is_timeout(got: Received) -> bool:
+    return isinstance(got.call, Channel.Close) and "timed out" in (got.call.reply_text or "")

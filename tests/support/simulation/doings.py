@@ -253,6 +253,7 @@ class Doings(ExchangeDoings):
         exclusive: int,
         blind: int,
         more: int,
+        timeout: int = 0,
     ) -> None:
         if not blind:
             self._need_queue(client, channel, queue)
@@ -269,6 +270,8 @@ class Doings(ExchangeDoings):
         how = {"no_ack": bool(no_ack), "exclusive": bool(exclusive)}
         options = {"queue": name, "tag": tag, "priority": priority, **how}
         arguments: dict[str, Any] = {"x-priority": priority} if priority else {}
+        if timeout and (traits_of(name).ack_timeout_ms or traits_of(name).hurries):
+            options["ack_timeout_ms"] = arguments["x-consumer-timeout"] = timeout
         consume = Basic.Consume(queue=name, consumer_tag=tag, arguments=arguments, **how)
         self._send(client, channel, more, "consume", options, consume)
 

@@ -308,7 +308,7 @@ class Model:
         if consumer.no_ack:
             entry.settled_in = self.batch
             return
-        channel.unsettled[channel.last_tag] = Delivery(entry, consumer.queue, consumer)
+        channel.unsettled[channel.last_tag] = Delivery(entry, consumer.queue, consumer, self.now_ms)
         consumer.unsettled += 1
         channel.consumed += 1
 

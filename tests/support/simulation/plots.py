@@ -18,6 +18,7 @@ class Plots(Actions):
         self._counting = self._those_that("counts_returns")
         self._burying = self._those_that("lets_die")
         self._copying_letters = self._those_that("keeps_keys")
+        self._timed = self._those_that("ack_timeout_ms") + self._those_that("hurries")
         self._turning = self._those_that("single_active")
 
     def _try(self) -> None:
@@ -123,6 +124,20 @@ class Plots(Actions):
             if self.chance.random() < 0.4:
                 self._settle(**on)
         self._settle(**on)
+
+    def _be_late(self) -> None:
+        """A client sits on what it has got, or settles only what came last, in time or not."""
+        queue, on = self.chance.choice(self._timed), self._without_transactions()
+        self._publish(queue)
+        if self.chance.random() < 0.7:
+            self._add("consume", **on, **self._manner() | {"no_ack": 0}, queue=queue, **_NOW)
+        else:
+            self._add("get", **on, queue=queue, no_ack=0, **_NOW)
+        for _ in range(self.chance.choice((2, 4, 8))):
+            self._add("wait", milliseconds=self.chance.choice((100, 250, 400)))
+            if self.chance.random() < 0.3:
+                self._settle(**on)
+                self._publish(queue)
 
     def _compete(self) -> None:
         """Several consume from one queue, and some of them go."""

@@ -36,6 +36,9 @@ class Traits:
     retry_type: str | None = None
     retry_min_ms: int = 0
     retry_max_ms: int = 0
+    ack_timeout_ms: int | None = None
+    hurries: bool = False
+    """Whether there is a policy that sets an ack timeout."""
     keeps_all: bool = False
     """Transient messages as well."""
     governed: bool = False
@@ -92,6 +95,7 @@ class Traits:
             "x-queue-type": self._type,
             "x-single-active-consumer": self.single_active or None,
             "x-delivery-limit": self.delivery_limit,
+            "x-consumer-timeout": self.ack_timeout_ms,
             "x-delayed-retry-type": self.retry_type,
             "x-delayed-retry-min": self.retry_min_ms or None,
             "x-delayed-retry-max": self.retry_max_ms or None,
@@ -135,6 +139,8 @@ QUEUES: dict[str, Traits] = {
         quorum=True, keeps_all=True, delivery_limit=3, retry_type="failed", retry_min_ms=40
     ),
     "y2": Traits(max_priority=3, retry_type="returned", retry_min_ms=60, retry_max_ms=100),
+    "o0": Traits(ack_timeout_ms=500),
+    "o1": Traits(quorum=True, keeps_all=True, delivery_limit=5, hurries=True),
     "z0": Traits(expires_ms=200),
     "l0": Traits(),
     "c0": Traits(ttl_ms=50, **_to_queue("c1")),
@@ -152,3 +158,14 @@ def traits_of(name: str) -> Traits:
 
 STREAM_POLICY, STREAM_POLICY_BYTES = "kept", 3000
 """What a policy says of streams counts more than what they are declared with."""
+
+TIMEOUT_POLICY, TIMEOUT_POLICY_MS = "hurried", 700
+"""An ack timeout for a queue that has none of its own."""
+
+POLICIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "stray": ("^(direct|forked)$", {"alternate-exchange": "fanout"}),
+    STREAM_POLICY: ("^w[01]$", {"max-length-bytes": STREAM_POLICY_BYTES}),
+    TIMEOUT_POLICY: ("^o1$", {"consumer-timeout": TIMEOUT_POLICY_MS}),
+    "roomy": ("^p0$", {"max-length-bytes": 1 << 40, "message-ttl": 1 << 40}),
+}
+"""Name to pattern and definition. The last one changes how messages meet their fate, not which."""

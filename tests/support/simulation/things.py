@@ -173,6 +173,7 @@ class MConsumer:
     priority: int = 0
     exclusive: bool = False
     stands_by: bool = False
+    ack_timeout_ms: int | None = None
     unsettled: int = 0
     position: int = 0
     """The offset that it gets next of a stream."""
@@ -215,6 +216,7 @@ class Delivery:
     entry: Entry
     queue: MQueue
     consumer: MConsumer | None
+    since_ms: int
 
 
 @dataclass(slots=True, eq=False)
@@ -224,6 +226,8 @@ class MChannel:
     mode: str = ""
     closing: bool = False
     """The broker has closed it, and the client not yet answered."""
+    overdue_since_ms: int | None = None
+    """Since when it should be closed because its oldest delivery is late."""
     unsettled: dict[int, Delivery] = field(default_factory=dict)
     last_tag: int = 0
     consumed: int = 0
