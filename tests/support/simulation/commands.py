@@ -221,6 +221,8 @@ class Commands:
     def _do_get(self, channel: MChannel, queue: str, no_ack: bool) -> list[Expected]:
         found = self._model.find(queue)
         self._use(found)
+        if found.traits.quorum and found.traits.single_active:
+            raise Refused(405)
         if not found.ready or found.returning:
             return [Expected(Basic.GetEmpty)]
         entry = found.ready.pop(0)

@@ -128,6 +128,7 @@ QUEUES: dict[str, Traits] = {
     "q1": Traits(quorum=True, keeps_all=True),
     "q2": Traits(quorum=True, keeps_all=True, delivery_limit=2, **_to_queue("q1")),
     "s0": Traits(single_active=True),
+    "s1": Traits(quorum=True, keeps_all=True, delivery_limit=4, single_active=True),
     "w0": Traits(stream=True, keeps_all=True, segment_bytes=300),
     "w1": Traits(stream=True, keeps_all=True, retained_bytes=2000, segment_bytes=300),
     "g0": Traits(takes_expirations=True, governed=True),

@@ -1,8 +1,9 @@
 """Who gets a message: the oracle for x-single-active-consumer, and for x-priority of consumers.
 
 Of the consumers of a queue with a single active one all others stand by. When it goes the one with
-the highest priority takes over, of equal ones the first. Elsewhere nobody gets a message while one
-with a higher priority can take it, and equal ones take turns.
+the highest priority takes over, of equal ones the first. (A quorum queue with one knows no get.)
+Elsewhere nobody gets a message while one with a higher priority can take it, and equal ones take
+turns.
 """
 
 from collections.abc import Sequence

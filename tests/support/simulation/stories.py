@@ -27,6 +27,7 @@ _SPECIAL = (
     "y0 y0 y1 y1 y2",
     "l0 l0",
     "s0 s0 s0",
+    "s1 s1 s1",
     "c0 c0 c1 k0 k1",
     "g0 g0 v0",
     "g1 g1 v1",
