@@ -56,7 +56,7 @@ def after_start(old: Entry, note: Note, returns: int, doubtful: int, now_ms: int
     times, due = note
     if not returns <= times <= returns + doubtful:
         raise Violation(f"retry: {old.name} came back {times} times, not {returns} + {doubtful}?")
-    if times == old.returns and due != old.due_ms:
+    if times == old.returns and max(due, now_ms) != max(old.due_ms, now_ms):
         raise Violation(f"retry: {old.name} is due at {due}, not {old.due_ms}")
     if times < old.returns and due > now_ms:
         raise Violation(f"retry: {old.name} is due at {due} though it was ready")

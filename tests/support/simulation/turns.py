@@ -35,7 +35,10 @@ class Order:
     def go_on(self, at_once: int, settle: Settle) -> bool:
         """Settle some; whether there are more."""
         some = [self.tags.popleft() for _ in range(min(at_once, len(self.tags)))]
-        settle([self.deliveries.pop(tag) for tag in some if tag in self.deliveries], self.outcome)
+        taken = [self.deliveries.pop(tag) for tag in some if tag in self.deliveries]
+        if self.outcome is Outcome.ABANDONED:
+            taken.sort(key=_place_of)
+        settle(taken, self.outcome)
         if not self.tags:
             self.end()
         return bool(self.tags)
@@ -43,6 +46,11 @@ class Order:
     def end(self) -> None:
         for queue in self.held_back:
             queue.returning -= 1
+
+
+def _place_of(delivery: Delivery) -> int:
+    """What a channel leaves comes back in the order of its queue, if it has its place there."""
+    return 0 if delivery.queue.traits.quorum else delivery.entry.place
 
 
 @dataclass(slots=True, eq=False)
