@@ -149,7 +149,7 @@ class Comparison:
         model, channel = self._stage.model, it.model.channels.get(got.channel)
         if channel is None or channel.closing or it.model.busy or it.waiting:
             raise Violation(f"unexpected: {shown(got)}")
-        timeouts.check_closed(channel, model.policies, model.now_ms)
+        timeouts.check_closed(channel, model.now_ms)
         self._close(it, channel)
 
     def _check_answer(self, it: SimulatedClient, expected: Expected, got: Received) -> None:
@@ -227,7 +227,7 @@ class Comparison:
         for it in self._stage.clients.values():
             waits = bool(it.model.busy or it.waiting)
             for channel in it.model.channels.values():
-                timeouts.check_open(channel, model.policies, model.now_ms, waits=waits)
+                timeouts.check_open(channel, model.now_ms, waits=waits)
 
     def _check_queues(self) -> None:
         model = self._stage.model

@@ -44,6 +44,7 @@ POLICIES: dict[str, PolicyTraits] = {
     STREAM_POLICY: PolicyTraits("^w[01]$", {"max-length-bytes": STREAM_POLICY_BYTES}),
     # This one changes how messages meet their fate, not which.
     "roomy": PolicyTraits("^p0$", {"max-length-bytes": 1 << 40, "message-ttl": 1 << 40}),
+    "hurried": PolicyTraits("^o1$", {"consumer-timeout": 700}),
     "aging": PolicyTraits("^g", {"message-ttl": 120, "max-length-bytes": 900}),
     "burying": PolicyTraits(
         "^g0$",
@@ -69,6 +70,7 @@ _LIMITS = {
     "expires": "expires_ms",
     "max-length": "max_length",
     "max-length-bytes": "max_bytes",
+    "consumer-timeout": "ack_timeout_ms",
 }
 _OTHERS = {
     "dead-letter-exchange": "dead_letter_exchange",

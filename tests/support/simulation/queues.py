@@ -159,14 +159,3 @@ def traits_of(name: str) -> Traits:
 
 STREAM_POLICY, STREAM_POLICY_BYTES = "kept", 3000
 """What a policy says of streams counts more than what they are declared with."""
-
-TIMEOUT_POLICY, TIMEOUT_POLICY_MS = "hurried", 700
-"""An ack timeout for a queue that has none of its own."""
-
-POLICIES: dict[str, tuple[str, dict[str, Any]]] = {
-    "stray": ("^(direct|forked)$", {"alternate-exchange": "fanout"}),
-    STREAM_POLICY: ("^w[01]$", {"max-length-bytes": STREAM_POLICY_BYTES}),
-    TIMEOUT_POLICY: ("^o1$", {"consumer-timeout": TIMEOUT_POLICY_MS}),
-    "roomy": ("^p0$", {"max-length-bytes": 1 << 40, "message-ttl": 1 << 40}),
-}
-"""Name to pattern and definition. The last one changes how messages meet their fate, not which."""
