@@ -253,7 +253,13 @@ class Broker:
         """
         unfinished: list[Work] = []
         while self._later or self.confirming or self.dirty:
-            self.do_postponed()
+            try:
+                self.do_postponed()
+            except JournalError:
+                raise
+            except Exception:
+                log.exception("internal error")
+                continue  # with the other calls: nobody else is to wait for ever for this one
             publishers, self.confirming = self.confirming, []
             for publisher in publishers:
                 publisher.send_confirms()

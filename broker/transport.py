@@ -55,9 +55,12 @@ class SocketTransport:
         )
 
     def start(self) -> None:
-        """Begin to read."""
-        self._is_watched = True
-        self._server.sockets.watch(self._sock, self._read)
+        """Begin to read; hang up if the system cannot watch one more socket."""
+        try:
+            self._server.sockets.watch(self._sock, self._read)
+            self._is_watched = True
+        except OSError as error:
+            self.hang_up(f"cannot be read from: {error}")
 
     def _stop_reading(self) -> None:
         if self._is_watched:
@@ -71,18 +74,20 @@ class SocketTransport:
         size = self._read_bytes
         try:
             data = self._sock.recv(size)
-            if data:
-                self._receive(data)
-                return len(data) == size
-            self.hang_up("the client closed the TCP connection")
         except BlockingIOError:
-            pass
+            return False
         except OSError as error:
             self.hang_up(str(error))
+            return False
+        if not data:
+            self.hang_up("the client closed the TCP connection")
+            return False
+        try:
+            self._receive(data)
         except Exception as error:
             self._server.failed(self.connection, error)
             self.hang_up("internal error")
-        return False
+        return len(data) == size
 
     def _receive(self, data: bytes) -> None:
         """Have a turn with what has come, and stop reading if there is a reason to."""

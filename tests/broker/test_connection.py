@@ -257,3 +257,14 @@ def test_an_internal_error_costs_one_connection(
     client.send(CLOSE, channel=0)
     client.expect_connection_closed(541, "INTERNAL_ERROR - internal error", (10, 50))
     other.declare("q")
+
+
+def test_a_bug_in_what_one_has_put_off_harms_no_other(
+    client: FakeClient, server: FakeServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    client.declare("q")
+    client.consume("q", no_ack=True)
+    server.broker.later(lambda: [][0])
+    client.publish(b"served", "q")
+    assert [each.body for each in client.received()] == [b"served"]
+    assert "internal error" in caplog.text

@@ -1,5 +1,6 @@
 """One task reads all sockets."""
 
+import errno
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,7 +9,7 @@ import pytest
 import trio
 
 from leveret.broker.sockets import READS_AT_ONCE, Sockets
-from raw_client import logged_in
+from raw_client import connected, logged_in
 from running_server import PATIENCE_S, running_server
 
 pytestmark = pytest.mark.trio
@@ -98,3 +99,18 @@ async def test_a_client_that_is_connected_and_idle_needs_no_task_of_its_own() ->
         async with logged_in(running.port), logged_in(running.port):
             assert len(running.broker.connections) == 2
             assert running.tasks() == before
+
+
+async def test_a_client_that_cannot_be_watched_is_hung_up_on_and_others_are_served(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def out_of_watches(self: Sockets, sock: socket.socket, on_readable: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left for watches")
+
+    async with running_server() as running, logged_in(running.port) as other:
+        with monkeypatch.context() as patched:
+            patched.setattr(Sockets, "watch", out_of_watches)
+            async with connected(running.port) as client:
+                assert await client.read_to_end() == b""
+        assert len(running.broker.connections) == 1
+        await other.declare("q")
