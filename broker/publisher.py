@@ -94,8 +94,8 @@ class Publisher:
     def receive(self, data: bytes, at: int) -> int:
         """Take the complete messages of this channel that stand at `at`; return the offset behind.
 
-        The offset given comes back while the first message is incomplete. On an error the
-        connection's `position` tells where to go on.
+        The offset given comes back while the first message is incomplete. On an error, and with
+        EnoughForNow, the receiver's `position` tells where to go on.
         """
         connection = self._channel.connection
         connection.receiver.method = BASIC_PUBLISH

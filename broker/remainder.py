@@ -24,8 +24,9 @@ CLEARED_PER_EFFORT = 50
 
 
 class EnoughForNow(Exception):
-    """Raised between two messages where each is looked at: a test in the loop would cost those who
-    publish in bulk.
+    """The turn has done enough; the receiver's `position` tells where the next one goes on. Raised
+    between two messages where each is looked at: a test in the loop would cost those who publish in
+    bulk.
     """
 
 

@@ -1,6 +1,6 @@
-"""The edge: one task per connection, timers, the disk's pace, and closing all connections.
+"""The edge: taking connections, timers, the disk's pace, and closing all connections.
 
-All waiting is here and in `transport`. A turn begins with `begin_turn`, which tells the core the
+All waiting is here, in `sockets` and in `transport`. A turn begins with `begin_turn`, which tells the core the
 time, and ends with `end_turn`, which lets the core finish and then sends what the touched
 connections have to say.
 """
