@@ -1,8 +1,8 @@
 """The edge: taking connections, timers, the disk's pace, and closing all connections.
 
-All waiting is here, in `sockets` and in `transport`. A turn begins with `begin_turn`, which tells the core the
-time, and ends with `end_turn`, which lets the core finish and then sends what the touched
-connections have to say.
+All waiting is here and in `sockets`, `transport` and `committer`. A turn begins with `begin_turn`,
+which tells the core the time, and ends with `end_turn`, which lets the core finish and then sends
+what the touched connections have to say.
 """
 
 import errno
