@@ -186,6 +186,19 @@ def test_what_a_crash_left_in_doubt_stays_flagged_whatever_came_back(
     assert bodies(server.connect()) == expected
 
 
+def test_what_came_back_before_a_restart_takes_no_turn_of_the_priorities():
+    server = DurableServer(configuration=Configuration(emulate="4.0"))
+    client = server.connect()
+    declare(client, LIMITED)
+    publish(client, 6)
+    for number in range(7, 11):
+        client.publish(b"%d" % number, "q", priority=9)
+    hand_back(client, *get(client, 3))
+    client = server.restarted().connect()
+    client.consume()
+    assert b" ".join(client.bodies()) == b"7 8 1 9 10 2 3 4 5 6"
+
+
 @crash_or_stop
 def test_what_went_to_the_end_stands_behind_the_ordinary_messages(clean: bool):
     server = DurableServer(configuration=Configuration(emulate="4.3"))

@@ -3,6 +3,7 @@
 import pytest
 
 from leveret.storage import log_files, segments
+from leveret.storage.chunk import CHUNK_BITS
 from leveret.storage.journal import Journal
 from leveret.storage.opening import Recovered, open_journal
 from leveret.storage.records import (
@@ -52,6 +53,16 @@ def test_ranks_are_told_without_messages_being_read(clean: bool, snapshots: bool
     assert told(recovered) == {1: {LOW: [low], HIGH: [high, second_high], NONE: [none]}}
     assert list(recovered.messages[1]) == [low, high, second_high, none]
     assert [message.rank for message in journal.read_many([low, high, none])] == [LOW, HIGH, NONE]
+
+
+def test_ranks_are_told_apart_where_very_many_messages_have_one_owner() -> None:
+    disk = MemoryDisk()
+    journal, _ = open_journal(disk)
+    ids = append(journal, *[LOW, HIGH] * (1 << CHUNK_BITS))
+    sync(journal)
+    journal.close()
+    _, recovered = open_journal(disk)
+    assert told(recovered) == {1: {LOW: ids[::2], HIGH: ids[1::2]}}
 
 
 def test_each_owner_is_told_ranks_of_what_it_has_left() -> None:

@@ -21,7 +21,7 @@ _SPECIAL = (
     "m1 m2",
     "b0 e0 m0",
     "q0 q0 b0",
-    "q1 q2 q2",
+    "q1 q1 q1 q2 q2",
     "z0",
     "o0 o0 o1 o1",
     "y0 y0 y1 y1 y2",
