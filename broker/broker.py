@@ -96,7 +96,7 @@ class Broker:
         """What is being settled bit by bit."""
         self.commits = Commits(self)
         self.intake = Intake(journal, self.timers, self.next_message_id, self.later)
-        self.connections: set[Connection] = set()
+        self.connections: dict[Connection, None] = {}
         self.ack_timeouts = AckTimeouts(
             self.timers,
             self.connections,

@@ -107,7 +107,7 @@ class Connection:
         timeout_s = broker.configuration.connection.handshake_timeout_s
         self._deadline: Timer = self._within(timeout_s, _HANDSHAKE_LATE)
         self._time_left_s = 0.0
-        broker.connections.add(self)
+        broker.connections[self] = None
         log.debug("accepted", extra=fields(connection=name))
 
     # --- output -------------------------------------------------------------------------------
@@ -378,7 +378,7 @@ class Connection:
         self.finished = True
         self.heartbeats = None
         self.receiver.end()
-        self.broker.connections.discard(self)
+        self.broker.connections.pop(self, None)
         self._deadline.cancel()
         if self.verification is not None:
             self.broker.logins.end(self.verification)
