@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from leveret.amqp.content import Properties
 from leveret.broker import store as store_module
 from leveret.broker.channel import Channel
 from leveret.broker.consumer import Consumer
@@ -13,7 +14,9 @@ from leveret.broker.dead_letter import DeadLetters
 from leveret.broker.death import Reason
 from leveret.broker.definitions import Definitions
 from leveret.broker.delay_line import DelayLine
+from leveret.broker.exchange import Exchange
 from leveret.broker.message import Message
+from leveret.broker.policy_change import PolicyChange
 from leveret.broker.priorities import PriorityQueue
 from leveret.broker.queue import Queue
 from leveret.broker.quorum_queue import QuorumQueue
@@ -245,3 +248,25 @@ def test_a_consumer_that_is_served_before_one_of_a_higher_priority_is_noticed(
 def test_a_consumer_that_does_not_get_its_turn_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PriorityRotation, "rotate", lambda self, n: None)
     first_failure(("turns",))
+
+
+@pytest.mark.slow
+def test_blind_copies_that_somebody_sees_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Properties, "without_header", lambda self, name: self.raw)
+    first_failure(("order", "wrong answer", "risen", "restart"))
+
+
+@pytest.mark.slow
+def test_an_alternate_exchange_that_gets_nothing_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Exchange, "follow", lambda self, policy: None)
+    first_failure(("counts", "wrong answer", "unexpected"))
+
+
+@pytest.mark.slow
+def test_a_policy_that_means_nothing_to_what_lives_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(PolicyChange, "dispatch", lambda self: False)
+    first_failure(("counts", "wrong answer", "unexpected", "retention", "order"))

@@ -16,6 +16,7 @@ class Plots(Actions):
     def __init__(self, chance: Random, cast: list[int], exchanges: list[int]):
         super().__init__(chance, cast, exchanges)
         self._counting = self._those_that("counts_returns")
+        self._governed = self._those_that("governed")
         self._burying = self._those_that("lets_die")
         self._copying_letters = self._those_that("keeps_keys")
         self._timed = self._those_that("ack_timeout_ms") + self._those_that("hurries")
@@ -113,6 +114,17 @@ class Plots(Actions):
         self.chance.choice((self._write, self._restart, self._restart, self._crash))()
         self._add("get", **on, queue=queue, no_ack=0, blind=0, more=0)
         self._add("settle", **on, how=1, requeue=0, twice=0, pick=0, multiple=2, more=0)
+
+    def _govern(self) -> None:
+        """Policies change for a queue that has messages, of before and after a restart."""
+        queue = self.chance.choice(self._governed)
+        self._publish(queue, persistent=1, expiration=-1, size=60)
+        self._policy()
+        self._publish(queue, persistent=1, expiration=-1, size=60)
+        self._write_all()
+        self.chance.choice((self._restart, self._policy, self._write))()
+        self._policy()
+        self._wait()
 
     def _read_slowly(self) -> None:
         """A stream grows while somebody reads, who may be left behind."""

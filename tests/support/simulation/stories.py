@@ -119,6 +119,7 @@ class _Scene(Plots):
             self._fail_again: chance.choice((2, 6)) if self._counting else 0,
             self._return_and_restart: chance.choice((0, 3, 6)) if self._counting else 0,
             self._bury: chance.choice((1, 2, 4)) if self._burying else 0,
+            self._govern: chance.choice((2, 5)) if self._governed else 0,
             self._bury_copies: chance.choice((1, 3)) if self._copying_letters else 0,
             self._read_slowly: chance.choice((0, 3)) if self._streams else 0,
             self._cancel: 1,
