@@ -155,7 +155,8 @@ class Actions:
         self._on_existing(
             "read",
             queue=self.chance.choice(self._streams),
-            offset=self.chance.choice((0, 2, 5, 20, 100, 101, 101, 102, 103, 104)),
+            offset=self.chance.choice((0, 2, 5, 20, 100, 101, 101, *range(102, 108))),
+            filters=self.chance.choice((0, 0, 1, 2, 3)),
             prefetch=self.chance.choice((-1, -1, 0, 1, 2, 2, 5, 50, 50)),
         )
 

@@ -1,5 +1,6 @@
 """What clients' commands do to a model, and what clients must get for them."""
 
+from datetime import datetime
 from typing import Any
 
 from pamqp.commands import Basic, Channel, Confirm, Exchange, Queue, Tx
@@ -54,7 +55,7 @@ class Commands:
             found = model.add_queue(queue, traits, owner)
         self._use(found)
         values = {"queue": queue, "consumer_count": len(found.consumers)}
-        if streams.most_bytes(found, self._model.policies) is None:
+        if not streams.retains(found, self._model.policies):
             values["message_count"] = len(found.ready)
         batch = found.defined_in if found.durable else 0
         return _answer(nowait, Expected(Queue.DeclareOk, values, batch=batch))
@@ -203,7 +204,12 @@ class Commands:
         return [Expected(Basic.ConsumeOk, {"consumer_tag": tag})]
 
     def _do_read(
-        self, channel: MChannel, queue: str, tag: str, offset: str | int | None
+        self,
+        channel: MChannel,
+        queue: str,
+        tag: str,
+        offset: str | int | datetime | None,
+        filters: tuple[str | None, ...],
     ) -> list[Expected]:
         found = self._model.find(queue)
         if not channel.prefetch:
@@ -211,6 +217,7 @@ class Commands:
         start = streams.start_offset(found, offset, self._model.now_ms)
         answer = self._do_consume(channel, queue, tag, no_ack=False)
         channel.consumers[tag].position = start
+        channel.consumers[tag].filters = filters
         return answer
 
     def _do_cancel(self, channel: MChannel, tag: str) -> list[Expected]:

@@ -232,7 +232,10 @@ class Comparison:
     def _check_queues(self) -> None:
         model = self._stage.model
         for queue in model.queues.values():
-            if queue.traits.stream:
+            if queue.traits.retained_s:
+                first = model.first_offset(queue)
+                streams.retain_young(queue, first, model.now_ms, model.batch)
+            elif queue.traits.stream:
                 most_bytes = streams.most_bytes(queue, model.policies)
                 streams.retain(queue, most_bytes, model.first_offset(queue), model.batch)
         actual = {name: queue.message_count for name, queue in self._stage.world.queues.items()}

@@ -1,5 +1,6 @@
 """What clients do: the actions of a story as commands, for the broker and for the model."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from pamqp.commands import Basic, Channel, Queue, Tx
@@ -11,6 +12,10 @@ from .queues import QUEUES, traits_of
 from .things import MChannel, Outcome
 
 _QUEUE_NAMES = tuple(QUEUES)
+_TIMES = tuple(datetime.fromtimestamp(second, UTC) for second in (0, 1, 2))
+_OFFSETS = (None, "first", "last", "next", "1s", *_TIMES)
+_FILTERS = ((), ("red",), ("red", "blue"), ("blue", None))
+"""Where consumers of streams begin, and what they want."""
 
 
 class Doings(ExchangeDoings):
@@ -284,8 +289,9 @@ class Doings(ExchangeDoings):
         prefetch: int,
         blind: int,
         more: int,
+        filters: int = 0,
     ) -> None:
-        """Consume from a stream; `offset` 100 and more stand for words."""
+        """Consume from a stream; `offset` 100 and more stand for words and times."""
         name, tag = self._queue_name(client, queue), f"c{self._next_tag()}"
         if not traits_of(name).stream:
             return
@@ -295,9 +301,13 @@ class Doings(ExchangeDoings):
             return
         if prefetch >= 0:
             self.qos(client, channel, count=prefetch, all_of_it=0, more=1)
-        asked = offset if offset < 100 else (None, "first", "last", "next", "1s")[offset - 100]
-        options = {"queue": name, "tag": tag, "offset": asked}
+        asked = offset if offset < 100 else _OFFSETS[offset - 100]
+        wanted = _FILTERS[filters]
+        options = {"queue": name, "tag": tag, "offset": asked, "filters": wanted}
         arguments: dict[str, Any] = {} if asked is None else {"x-stream-offset": asked}
+        if wanted:
+            arguments["x-stream-filter"] = [value for value in wanted if value is not None]
+            arguments["x-stream-match-unfiltered"] = None in wanted
         consume = Basic.Consume(queue=name, consumer_tag=tag, arguments=arguments)
         self._send(client, channel, more, "read", options, consume)
 

@@ -11,6 +11,7 @@ from .things import Sent
 from .world import FRAME_MAX, body_of
 
 _QUEUE_NAMES = tuple(QUEUES)
+_FILTER_VALUES = (None, "red", "blue")
 _BCC_BYTES = 14
 """What the header BCC takes beside the one key in it."""
 
@@ -39,6 +40,10 @@ def compose(
     delay_ms = delay if exchange == LATE else 0
     headers: dict[str, Any] = {"x-delay": delay_ms} if delay_ms else {}
     headers |= headers_of(value)
+    in_stream = not exchange and traits_of(key).stream
+    filter_value = _FILTER_VALUES[number % 3] if in_stream else None
+    if filter_value is not None:
+        headers["x-stream-filter-value"] = filter_value
     headers |= {name: list(keys) for name, keys in (("CC", copied), ("BCC", blind)) if keys}
     wire = message(
         body,
@@ -63,6 +68,7 @@ def compose(
         ttl_ms=expiration if expires else None,
         content_bytes=len(wire) - OVERHEAD_BYTES - int.from_bytes(wire[3:7]) - blind_bytes,
         delay_ms=delay_ms,
+        filter_value=filter_value,
         value=value,
         cc=copied,
         copies=(*copied, *blind),

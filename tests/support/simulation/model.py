@@ -315,7 +315,8 @@ class Model:
     def deliver_early(self, queue: MQueue) -> None:
         """Somebody looks into a queue in the middle of a turn: those that wait had their turn."""
         if queue.traits.stream:
-            while any(consumer.is_due() for consumer in queue.consumers):
+            first = self.first_offset(queue)
+            while any(consumer.is_due(first) for consumer in queue.consumers):
                 consumer, got = self._recipient(queue, None)
                 entry = streams.pass_one(consumer, got, self.first_offset(queue))
                 self.deliver(consumer.channel, consumer, entry)

@@ -4,6 +4,7 @@ from random import Random
 
 from .actions import Actions
 from .exchanges import EXCHANGES
+from .policies import POLICIES
 from .queues import QUEUES
 
 _PLAINLY = {"no_ack": 0, "priority": 0, "exclusive": 0}
@@ -140,6 +141,8 @@ class Plots(Actions):
     def _be_late(self) -> None:
         """A client sits on what it has got, or settles only what came last, in time or not."""
         queue, on = self.chance.choice(self._timed), self._without_transactions()
+        if self.chance.random() < 0.5:
+            self._add("policy", which=list(POLICIES).index("hurried"), present=1)
         self._publish(queue)
         if self.chance.random() < 0.7:
             self._add("consume", **on, **self._manner() | {"no_ack": 0}, queue=queue, **_NOW)

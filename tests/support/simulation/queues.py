@@ -47,6 +47,7 @@ class Traits:
     """Whether one of them has it refuse messages."""
     stream: bool = False
     retained_bytes: int | None = None
+    retained_s: int | None = None
     segment_bytes: int = 0
 
     @property
@@ -90,6 +91,7 @@ class Traits:
             "x-expires": self.expires_ms,
             "x-max-length": self.max_length,
             "x-max-length-bytes": self.max_bytes or self.retained_bytes,
+            "x-max-age": f"{self.retained_s}s" if self.retained_s else None,
             "x-stream-max-segment-size-bytes": self.segment_bytes or None,
             "x-overflow": overflow,
             "x-queue-type": self._type,
@@ -127,6 +129,7 @@ QUEUES: dict[str, Traits] = {
     "q0": Traits(quorum=True, keeps_all=True, delivery_limit=1, **_to_queue("b0")),
     "q1": Traits(quorum=True, keeps_all=True),
     "q2": Traits(quorum=True, keeps_all=True, delivery_limit=2, **_to_queue("q1")),
+    "w2": Traits(stream=True, keeps_all=True, retained_s=1, segment_bytes=300),
     "s0": Traits(single_active=True),
     "s1": Traits(quorum=True, keeps_all=True, delivery_limit=4, single_active=True),
     "w0": Traits(stream=True, keeps_all=True, segment_bytes=300),

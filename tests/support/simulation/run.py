@@ -8,6 +8,7 @@ from leveret.broker.commit import Commit
 from leveret.broker.turn_bounds import TurnBounds
 from leveret.storage.settings import Settings
 
+from . import streams
 from .actions import Action
 from .compare import Comparison
 from .conversation import Conversation
@@ -217,8 +218,10 @@ class Run:
 
     def _read_streams(self) -> None:
         """Read all that is in streams, from the first message to the last."""
+        model = self._stage.model
         for at, (name, traits) in enumerate(QUEUES.items()):
-            if traits.stream and name in self._stage.model.queues:
+            if traits.stream and name in model.queues:
+                streams.check_age(model.queues[name], model.now_ms)
                 self._doings.read(0, 1, at, offset=0, prefetch=60000, blind=1, more=0)
         self._conversation.send_what_may_be_sent()
 

@@ -13,7 +13,7 @@ from .queues import QUEUES
 _QUEUE_NAMES = tuple(QUEUES)
 _PLAIN = "d0 d0 d0 d0 d1 d1 t0 t0 x a0 p0 p0"
 _FEW = "d0 d1 t0 x a0 p0"
-_STREAMS = "w0 w1 w1 w1 d0"
+_STREAMS = "w0 w1 w1 w1 w2 w2 d0"
 _SPECIAL = (
     "e0 e1 e1 e1",
     "e0 e0 m0",

@@ -1,4 +1,4 @@
-"""Streams: the oracle for offsets, reading from anywhere, and retention by x-max-length-bytes.
+"""Streams: the oracle for offsets, filters, reading from anywhere, retention by size and by age.
 
 Every message has an offset, counted from 0, which it keeps over restarts. A consumer gets one
 message after the other from where it asks for, and takes nothing away from others: it misses only
@@ -7,6 +7,7 @@ know, so where a stream begins is seen on the broker, and checked to be within b
 """
 
 from collections.abc import Container, Sequence
+from datetime import datetime
 
 from fake_client import Received
 
@@ -23,7 +24,7 @@ def put(stream: MQueue, entry: Entry) -> None:
     stream.next_offset += 1
 
 
-def start_offset(stream: MQueue, asked: str | int | None, now_ms: int) -> int:
+def start_offset(stream: MQueue, asked: str | int | datetime | None, now_ms: int) -> int:
     """Where a consumer begins, which has asked for this."""
     first = stream.ready[0].offset if stream.ready else stream.next_offset
     match asked:
@@ -34,8 +35,9 @@ def start_offset(stream: MQueue, asked: str | int | None, now_ms: int) -> int:
         case "last":
             return max(stream.next_offset - 1, first)
         case "1s":
-            late = (entry.offset for entry in stream.ready if entry.came_ms >= now_ms - 1000)
-            return next(late, stream.next_offset)
+            return _offset_at(stream, now_ms - 1000)
+        case datetime():
+            return _offset_at(stream, int(asked.timestamp() * 1000))
         case _:
             return stream.next_offset
 
@@ -47,17 +49,31 @@ def pass_one(consumer: MConsumer, got: Received, first: int) -> Entry:
     stream, offset = consumer.queue, (got.headers or {}).get(HEADER)
     if not isinstance(offset, int):
         raise Violation(f"stream: {name_of(got)} of {stream.name} has no offset")
-    if offset != consumer.position and not consumer.position < offset <= first:
+    missed = [entry for entry in stream.stored if first <= entry.offset < offset]
+    if offset < consumer.position or any(map(consumer.wants, missed)):
         raise Violation(
-            f"stream: {consumer.tag} got offset {offset} of {stream.name}, not {consumer.position}"
+            f"stream: {consumer.tag} got offset {offset} of {stream.name}, at {consumer.position}"
         )
     found = [entry for entry in stream.stored if entry.offset == offset]
+    if found and not consumer.wants(found[-1]):
+        raise Violation(f"stream: {consumer.tag} got {found[-1].name}, which it does not want")
     if not found or found[-1].name != name_of(got):
         raise Violation(f"stream: {name_of(got)} has the offset {offset} of {stream.name}")
     if found[-1].settled_in is not None:
         raise Violation(f"risen: {found[-1].name} of {stream.name} had been dropped")
     consumer.position = offset + 1
     return found[-1]
+
+
+def _offset_at(stream: MQueue, when_ms: int) -> int:
+    """The first message that is not older than that."""
+    late = (entry.offset for entry in stream.ready if entry.came_ms >= when_ms)
+    return next(late, stream.next_offset)
+
+
+def retains(stream: MQueue, policies: Container[str]) -> bool:
+    """Whether it drops messages."""
+    return bool(stream.traits.retained_s) or most_bytes(stream, policies) is not None
 
 
 def most_bytes(stream: MQueue, policies: Container[str]) -> int | None:
@@ -84,6 +100,28 @@ def retain(stream: MQueue, most_bytes: int | None, first: int, batch: int) -> No
         newest = _segment_bytes(stream, before)
         if _bytes(before) > most_bytes + newest:
             raise Violation(f"retention: {stream.name} holds {_bytes(before)} bytes")
+
+
+def retain_young(stream: MQueue, first: int, now_ms: int, batch: int) -> None:
+    """The same for a stream that is to keep what is not too old."""
+    dropped = [entry for entry in stream.ready if entry.offset < first]
+    for entry in dropped:
+        if not _is_old(stream, entry, now_ms):
+            raise Violation(f"retention: {stream.name} has dropped {entry.name} too early")
+        entry.settled_in = batch
+    stream.ready = stream.ready[len(dropped) :]
+
+
+def check_age(stream: MQueue, now_ms: int) -> None:
+    """After a start no segment must be too old, except for the last one. Raises Violation."""
+    old = [entry for entry in stream.ready if _is_old(stream, entry, now_ms)]
+    if _bytes(old) > 2 * _segment_bytes(stream, old) + max((_bytes([e]) for e in old), default=0):
+        raise Violation(f"retention: {stream.name} keeps {old[0].name} for too long")
+
+
+def _is_old(stream: MQueue, entry: Entry, now_ms: int) -> bool:
+    age_s = stream.traits.retained_s
+    return age_s is not None and entry.came_ms < now_ms - 1000 * age_s
 
 
 def _bytes(entries: Sequence[Entry]) -> int:

@@ -43,6 +43,8 @@ class Sent:
     content_bytes: int = 0
     """What it takes on the wire, beside the method."""
     delay_ms: int = 0
+    filter_value: str | None = None
+    """What it is found by in a stream."""
     value: int = -1
     """What its headers and its message id say, -1 for nothing."""
     cc: tuple[str, ...] = ()
@@ -176,12 +178,22 @@ class MConsumer:
     ack_timeout_ms: int | None = None
     unsettled: int = 0
     position: int = 0
-    """The offset that it gets next of a stream."""
+    """The offset from which on it gets the next messages of a stream."""
+    filters: tuple[str | None, ...] = ()
+    """By which values it gets messages of a stream, None for those without: all if there are none.
+    """
 
-    def is_due(self) -> bool:
-        """Whether its queue has a message for it, which it can take."""
-        stream = self.queue.traits.stream
-        more = self.position < self.queue.next_offset if stream else bool(self.queue.ready)
+    def wants(self, entry: Entry) -> bool:
+        """Whether it is to get a message of its stream."""
+        wanted = not self.filters or entry.sent.filter_value in self.filters
+        return wanted and entry.offset >= self.position
+
+    def is_due(self, first_offset: int = 0) -> bool:
+        """Whether its queue has a message for it, which it can take; of a stream, from there on."""
+        more = bool(self.queue.ready)
+        if self.queue.traits.stream:
+            behind = (entry for entry in self.queue.ready if entry.offset >= first_offset)
+            more = any(map(self.wants, behind))
         return more and not self.queue.returning and self.has_credit()
 
     def has_credit(self) -> bool:
