@@ -30,6 +30,10 @@ class ExchangeTraits:
     delayed_type: str | None = None
     only_to: tuple[str, ...] = ()
     chooses_by: Basis | None = None
+    values_most: int = 0
+    """How many values it remembers, to pass each on but once."""
+    values_ttl_ms: int = 0
+    """For how long it does so."""
     more: Mapping[str, Any] = field(default_factory=dict)
     """Arguments."""
 
@@ -40,18 +44,24 @@ class ExchangeTraits:
 
     @property
     def remembers(self) -> bool:
-        """Whether it remembers messages that have passed."""
-        return self.type == "x-recent-history"
+        """Whether it remembers messages that have passed, or their values."""
+        return self.type == "x-recent-history" or self.values_most > 0
 
     @property
     def looks_at_values(self) -> bool:
         """Whether it looks at more of a message than its keys."""
-        return self.type == "headers" or self.chooses_by in (Basis.HEADER, Basis.ID)
+        by_value = self.type == "headers" or self.values_most > 0
+        return by_value or self.chooses_by in (Basis.HEADER, Basis.ID)
 
     @property
     def arguments(self) -> dict[str, Any]:
         """Those of exchange.declare."""
-        chosen = {"alternate-exchange": self.alternate, "x-delayed-type": self.delayed_type}
+        chosen = {
+            "alternate-exchange": self.alternate,
+            "x-delayed-type": self.delayed_type,
+            "x-cache-size": self.values_most or None,
+            "x-cache-ttl": self.values_ttl_ms or None,
+        }
         return {name: value for name, value in chosen.items() if value is not None} | {**self.more}
 
 
@@ -86,6 +96,10 @@ EXCHANGES: dict[str, ExchangeTraits] = {
     "shards": ExchangeTraits("x-modulus-hash", chooses_by=Basis.KEYS),
     "dice": ExchangeTraits("x-random", chooses_by=Basis.NOTHING),
     "recent": ExchangeTraits("x-recent-history", more={"x-recent-history-length": HISTORY}),
+    "once": ExchangeTraits("x-message-deduplication", values_most=2, values_ttl_ms=5000),
+    "once_or_direct": ExchangeTraits(
+        "x-message-deduplication", alternate="direct", values_most=3, values_ttl_ms=100
+    ),
     LATE: ExchangeTraits("x-delayed-message", delayed_type="fanout", only_to=("l0",)),
 }
 
@@ -110,7 +124,7 @@ def id_of(value: int) -> str | None:
 
 def headers_of(value: int) -> dict[str, Any]:
     """The headers of a message with that value."""
-    return {"h": value, "g": value // 2} if value >= 0 else {}
+    return {"h": value, "g": value // 2, "x-deduplication-header": value} if value >= 0 else {}
 
 
 def routing_key(exchange: str, number: int, name: str) -> str:

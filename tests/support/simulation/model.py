@@ -10,7 +10,7 @@ from math import inf
 
 from fake_client import Received
 
-from . import expiry, limits, policies, quorum, retries, routing, serving, streams
+from . import deduplication, expiry, limits, policies, quorum, retries, routing, serving, streams
 from .dead_letters import Burial, Reason, letter_of, may_enter
 from .exchanges import EXCHANGES, Basis
 from .names import name_of
@@ -51,6 +51,8 @@ class Model:
         """In the order in which they came."""
         self.histories: dict[str, list[Sent]] = {}
         """What exchanges remember of what has passed."""
+        self.seen: dict[str, deduplication.Seen] = {}
+        """Which values of that exchanges remember."""
         self.policies: set[str] = set()
         self.facts: dict[tuple[str, ...], list[tuple[int, bool]]] = {}
         """Of what is durable, beside queues: since which batch it was there, or not."""
@@ -133,6 +135,7 @@ class Model:
         if EXCHANGES[name].durable:
             self.note(("exchange", name), False)
         self.histories.pop(name, None)
+        self.seen.pop(name, None)
         for key in [key for key in self.bindings if key[0] == name]:
             self._drop_binding(key)
         for key in [key for key in self.bindings if key[1] == name]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from . import deduplication
 from .exchanges import EXCHANGES, HEADER_BINDINGS, HISTORY, Basis, headers_of, id_of
 from .policies import definition_for
 from .things import Violation
@@ -57,7 +58,9 @@ def _destinations(model: Model, exchange: str, sent: Sent) -> set[str]:
     """The queues and exchanges that a message goes to by the bindings of an exchange."""
     bindings = [binding for binding in model.bindings if binding[0] == exchange]
     traits = EXCHANGES[exchange]
-    if traits.remembers:
+    if not deduplication.passes(model, exchange, sent):
+        return set()
+    if traits.type == "x-recent-history":
         model.histories[exchange] = [*model.histories.get(exchange, ()), sent][-HISTORY:]
     if traits.chooses_by is not None:
         return {_chosen(model, bindings, traits.chooses_by, sent)} if bindings else set()

@@ -44,6 +44,8 @@ _RARE_EXCHANGES = (
     "shards shards",
     "dice dice",
     "recent recent",
+    "once once once",
+    "once once_or_direct once_or_direct",
 )
 
 
@@ -121,6 +123,7 @@ class _Scene(Plots):
             self._bury: chance.choice((1, 2, 4)) if self._burying else 0,
             self._govern: chance.choice((2, 5)) if self._governed else 0,
             self._bury_copies: chance.choice((1, 3)) if self._copying_letters else 0,
+            self._repeat: chance.choice((2, 5)) if self._once else 0,
             self._read_slowly: chance.choice((0, 3)) if self._streams else 0,
             self._cancel: 1,
             self._qos: 2,
