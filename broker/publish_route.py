@@ -69,8 +69,8 @@ class RouteMemory:
 
     __slots__ = ("left_bytes",)
 
-    def __init__(self, bytes_: int = _SHARED_BYTES) -> None:
-        self.left_bytes = bytes_
+    def __init__(self) -> None:
+        self.left_bytes = _SHARED_BYTES
 
 
 class PublishRoutes:
