@@ -29,6 +29,7 @@ from .definitions import (
     rights_of_configured_users,
     vhost_names,
 )
+from .faults import attempt
 from .global_parameters import CLUSTER_NAME, GlobalParameters
 from .handshake import greeting
 from .intake import Intake
@@ -45,7 +46,7 @@ from .timers import Timers
 from .turn_bounds import TurnBounds
 from .users import User
 from .vhost import VirtualHost
-from .work import Work
+from .work import ChannelWork, Work
 
 if TYPE_CHECKING:
     from ..storage.journal import Journal
@@ -203,7 +204,7 @@ class Broker:
     def do_postponed(self) -> None:
         """Make the calls that were put off with `later`."""
         while self._later:
-            self._later.popleft()()
+            attempt(self._later.popleft())
 
     def when_durable(self, position: int, call: Callable[[], None]) -> None:
         """Have a call made once the journal is on disk up to `position`, the highest asked for
@@ -216,7 +217,7 @@ class Broker:
         self.durable = durable
         waiting = self._when_durable
         while waiting and waiting[0][0] <= durable:
-            waiting.popleft()[1]()
+            attempt(waiting.popleft()[1])
 
     @property
     def awaits_disk(self) -> bool:
@@ -253,21 +254,19 @@ class Broker:
         """
         unfinished: list[Work] = []
         while self._later or self.confirming or self.dirty:
-            try:
-                self.do_postponed()
-            except JournalError:
-                raise
-            except Exception:
-                log.exception("internal error")
-                continue  # with the other calls: nobody else is to wait for ever for this one
+            self.do_postponed()
             publishers, self.confirming = self.confirming, []
             for publisher in publishers:
-                publisher.send_confirms()
+                publisher.send_confirms_due()
             works, self.dirty = self.dirty, []
             unfinished += [work for work in works if _dispatch(work)]
         self.dirty = unfinished
         if self.memory.is_due:
-            self.memory.look()
+            self.look_at_memory()
+
+    def look_at_memory(self) -> None:
+        """Page out, and raise or clear the alarm, as memory asks for."""
+        attempt(self.memory.look)
 
     @property
     def wants_turn(self) -> bool:
@@ -283,13 +282,18 @@ class Broker:
 
 
 def _dispatch(work: Work) -> bool:
-    """Let a queue deliver; True if it could go on. A bug in doing so harms no other queue."""
+    """Have some work done; True if it could go on. A bug in that is the trouble of the channel that
+    it is for, or of nobody.
+    """
     try:
         return work.dispatch()
     except JournalError:
         raise
-    except Exception:
-        log.exception("internal error", extra=fields(queue=work.name, vhost=work.vhost_name))
+    except Exception as error:
+        if isinstance(work, ChannelWork):
+            work.fault(error)
+        else:
+            log.exception("internal error", extra=fields(work=work.name, vhost=work.vhost_name))
         return False
 
 

@@ -1,5 +1,6 @@
 """A channel: one client's independent line of work on a connection."""
 
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from ..amqp.method_ids import Method
 from ..amqp.methods import BasicCancel
 from .consumer import Consumer
 from .death import Reason
+from .faults import do_all
 from .publisher import Publisher
 from .queue import Queue
 from .settling import Settling, settle_in_turns
@@ -169,9 +171,14 @@ class Channel:
 
     def close(self) -> None:
         """Stop everything: what is due is confirmed, consumers go, unsettled messages return."""
-        self.publisher.close()
-        for consumer in list(self.consumers.values()):
-            self.cancel(consumer)
+        do_all(
+            self.publisher.close,
+            *(partial(self.cancel, consumer) for consumer in self.consumers.values()),
+            self._let_go,
+        )
+
+    def _let_go(self) -> None:
+        """Give back what it has not settled."""
         if self.publisher.transaction is not None:
             self.publisher.transaction.rollback(self)
         settle_in_turns(self, self.unsettled.tags(0), Outcome.ABANDONED)

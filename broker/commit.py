@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeAlias
 
+from ..amqp.errors import SoftError
 from .message import Message
 from .settling import Order, is_much
 from .uncommitted import Uncommitted
@@ -85,8 +86,17 @@ class Commit(ChannelWork):
             if self._order is not None:
                 self._order.end()
             self._end()
-            connection.fail(error)
+            connection.waited()
+            self._fail(error)
         return self.dirty
+
+    def _fail(self, error: Exception) -> None:
+        """Tell the client as if it had just asked, if its channel is still there."""
+        connection, channel = self._channel.connection, self._channel
+        if isinstance(error, SoftError) and connection.channels.get(channel.number) is channel:
+            connection.close_channel(channel.number, error)
+        else:
+            connection.fault(error)
 
     def _end(self) -> None:
         broker = self._channel.connection.broker

@@ -6,6 +6,7 @@ or connection.close.
 """
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from ..amqp.connection_methods import (
@@ -22,6 +23,7 @@ from .channel import Channel
 from .client_properties import ClientProperties
 from .closing_channel import ClosingChannel
 from .deletion import ExclusiveQueues
+from .faults import attempt, do_all
 from .handshake import HandshakeFailed
 from .heartbeats import Heartbeats
 from .log import fields
@@ -218,8 +220,6 @@ class Connection:
     def fail(self, error: Exception) -> None:
         """Turn an error in handling a frame into what the client gets to know of it."""
         match error:
-            case JournalError():
-                raise error
             case SoftError():
                 self.close_channel(self.receiver.number, error)
             case HardError():
@@ -227,33 +227,19 @@ class Connection:
             case HandshakeFailed():
                 self._drop_later(str(error))
             case _:
-                log.error("internal error", exc_info=error, extra=fields(connection=self.name))
-                self.close(InternalError("internal error"))
+                self.fault(error)
+
+    def fault(self, error: Exception) -> None:
+        """Close it because of a bug in what was done for it. Raises JournalError."""
+        if isinstance(error, JournalError):
+            raise error
+        log.error("internal error", exc_info=error, extra=fields(connection=self.name))
+        self.close(InternalError("internal error"))
 
     @property
     def lacks_bytes(self) -> int:
         """How much of an incomplete frame is being held: a large one wants larger reads."""
         return self.receiver.kept_bytes
-
-    def congested(self) -> bool:
-        """Whether it publishes faster than the consumers of its queues take, and should slow down.
-
-        One that consumes too is never slowed down: its acknowledgements come the same way.
-        """
-        return any(
-            queue.congested
-            for channel in self.channels.values()
-            if not channel.consumers
-            for queue in channel.publisher.last_queues
-        )
-
-    def backlog(self) -> int:
-        """Messages waiting in the queues it last published to."""
-        return sum(
-            queue.message_count
-            for channel in self.channels.values()
-            for queue in channel.publisher.last_queues
-        )
 
     def block(self) -> None:
         """It publishes during an alarm: stop reading from it, and say so if it wants to know."""
@@ -312,8 +298,10 @@ class Connection:
 
     def forget_channel(self, channel: Channel) -> None:
         del self.channels[channel.number]
-        channel.close()
-        del channel.publisher
+        try:
+            channel.close()
+        finally:
+            del channel.publisher
 
     def close(self, error: AMQPError) -> None:
         """Close the connection because of an error, and wait for the client's answer."""
@@ -321,7 +309,7 @@ class Connection:
             return
         log.warning("closed", extra=fields(connection=self.name, reason=error.reply_text))
         class_id, method_id = error.at or self.receiver.method_ids
-        self._release()
+        attempt(self._release)
         self.blocked, self.waiting, self._held = False, 0, b""
         self.send(
             method_frame(0, ConnectionClose(error.code, error.reply_text, class_id, method_id))
@@ -365,7 +353,7 @@ class Connection:
         """The client is gone or has to go: free all it held. Hanging up is the edge's part."""
         if self.state not in _OVER:
             log.warning("lost", extra=fields(connection=self.name, reason=why))
-        self._release()
+        attempt(self._release)
         self.state = State.CLOSED
         self.finish()
 
@@ -389,11 +377,15 @@ class Connection:
         """Close the channels, then delete the connection's own queues (before any close-ok is
         sent).
         """
-        for channel in list(self.channels.values()):
-            self.forget_channel(channel)
-        self.closing_channels.clear()
-        if self.exclusive_queues:
-            ExclusiveQueues(self).delete()
-        self.stalled.clear()
         if self.heartbeats is not None:
             self.heartbeats.stop()
+        self.closing_channels.clear()
+        do_all(
+            *(partial(self.forget_channel, channel) for channel in self.channels.values()),
+            self._leave_queues,
+        )
+
+    def _leave_queues(self) -> None:
+        self.stalled.clear()
+        if self.exclusive_queues:
+            ExclusiveQueues(self).delete()

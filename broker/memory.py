@@ -74,12 +74,12 @@ class MemoryBudget:
     def look(self) -> None:
         """Page out and raise or clear the alarm, as memory asks for."""
         self._checked_at = self._came_in_bytes
+        again, self.again = self.again, False
         broker = self._broker
         holding = [*self._holding()]
         used = sum(each.memory_bytes for each in holding)
         limit = self.budget_bytes
-        most = limit * _PAGED_OUT_TO if self.again else limit
-        self.again = False
+        most = limit * _PAGED_OUT_TO if again else limit
         if broker.journal is not None:
             limit = int(limit * _ALARM_AT)
         else:  # exchanges can forget without a disk

@@ -356,13 +356,19 @@ class Publisher:
         if not accepted:
             self.confirms.refuse_last()
         if stored:
-            broker.when_durable(position, self.send_confirms)
+            broker.when_durable(position, self.send_confirms_due)
         elif not self.confirms_due:
             self.confirms_due = True
             broker.confirming.append(self)
 
-    def send_confirms(self) -> None:
-        """Acknowledge what is done."""
+    def send_confirms_due(self) -> None:
+        """Acknowledge what is done. A bug in that closes the connection: it would wait for ever."""
+        try:
+            self._send_confirms()
+        except Exception as error:
+            self._channel.connection.fault(error)
+
+    def _send_confirms(self) -> None:
         self.confirms_due = False
         if self.confirms is not None:
             connection = self._channel.connection
@@ -371,8 +377,10 @@ class Publisher:
     def close(self) -> None:
         """Confirm what is done; nothing more will be."""
         self.routes.forget()
-        self.send_confirms()
-        self.confirms = None
+        try:
+            self._send_confirms()
+        finally:
+            self.confirms = None
 
 
 def _no_journal(owners: tuple[int, ...], beginning: bytes, blobs: Sequence[bytes]) -> int:

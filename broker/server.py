@@ -11,7 +11,7 @@ import secrets
 import socket
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import trio
 
@@ -148,6 +148,15 @@ class Server:
             self._commit(self._committer)
         self.put_off()
 
+    def _turn(self, call: Callable[[], None]) -> None:
+        """Have a turn with a call that is about no connection in particular."""
+        self.begin_turn()
+        try:
+            call()
+        except JournalError as error:
+            self._journal_failed(error)
+        self.end_turn()
+
     def put_off(self) -> None:
         """Leave the queues that can go on, and what else has come up, to the pump."""
         broker = self.broker
@@ -187,9 +196,7 @@ class Server:
                     self._sleep.deadline = deadline
                 await trio.sleep_forever()
             self._set_clock()
-            self.begin_turn()
-            self.broker.timers.run()
-            self.end_turn()
+            self._turn(self.broker.timers.run)
 
     def _set_clock(self) -> None:
         """Tell the core what the time of day is; it may have been set meanwhile."""
@@ -243,19 +250,12 @@ class Server:
         self._go_on = trio.Event()
 
     def _synced(self, durable: int) -> None:
-        self.begin_turn()
-        try:
-            self.broker.synced(durable)
-        except JournalError as error:
-            self._journal_failed(error)
-        self.end_turn()
+        self._turn(lambda: self.broker.synced(durable))
         self.let_go_on()
 
     def _disk_full(self, full: bool) -> None:
         self._disk_is_full = full
-        self.begin_turn()
-        self._look_at_disk()
-        self.end_turn()
+        self._turn(self._look_at_disk)
 
     def _journal_failed(self, failure: JournalError) -> None:
         """The disk can't be relied on any more: stop at once rather than pretend."""
@@ -264,18 +264,21 @@ class Server:
         self.nursery.cancel_scope.cancel()
 
     def _look_at_disk(self) -> None:
-        if self._journal is not None:
+        if self._journal is None:
+            return
+        try:
             free = self._journal.space().free_bytes
-            low = free < self._configuration.storage.disk_free_limit_bytes
-            self.broker.alarms.set(Alarm.DISK, low or self._disk_is_full)
+        except OSError as error:
+            log.error("cannot tell how much of the disk is free", extra=fields(error=str(error)))
+            return
+        low = free < self._configuration.storage.disk_free_limit_bytes
+        self.broker.alarms.set(Alarm.DISK, low or self._disk_is_full)
 
     async def _watch(self) -> None:
         """Look at disk and memory now and then, more often while one of them is low."""
         while True:
-            self.begin_turn()
-            self._look_at_disk()
-            self.broker.memory.look()
-            self.end_turn()
+            self._turn(self._look_at_disk)
+            self._turn(self.broker.look_at_memory)
             if self.broker.alarms:
                 await trio.sleep(ALARM_WATCH_S)
             else:

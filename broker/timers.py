@@ -4,6 +4,8 @@ from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from itertools import count
 
+from .faults import attempt
+
 _HAIR = 1e-3
 """Makes up for what the conversion from seconds loses."""
 
@@ -73,11 +75,11 @@ class Timers:
         return heap[0][0] if heap else None
 
     def run(self) -> None:
-        """Make the calls that are due."""
+        """Make the calls that are due. Raises JournalError."""
         while self._heap and self._heap[0][0] <= self.now:
             timer = heappop(self._heap)[2]
             call, timer.call = timer.call, None
             if call is not None:
-                call()
+                attempt(call)
             else:
                 self._cancelled -= 1

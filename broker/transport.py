@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
+from .congestion import is_congested, waiting_messages
 from .connection import Connection
 from .logins import Verification
 
@@ -100,7 +101,7 @@ class SocketTransport:
         elif len(data) < READ_BYTES:
             self._read_bytes = READ_BYTES
         if self._is_watched and (
-            connection.verification is not None or self._must_wait() or connection.congested()
+            connection.verification is not None or self._must_wait() or is_congested(connection)
         ):
             self._stop_reading()
             self._waiting = trio.CancelScope()
@@ -115,7 +116,7 @@ class SocketTransport:
                     await self._verify(connection.verification)
                 if self._must_wait():
                     await self._wait()
-                if connection.congested():
+                if is_congested(connection):
                     await self._pause()
         except Exception as error:
             self._server.failed(connection, error)
@@ -198,9 +199,9 @@ class SocketTransport:
         publisher.
         """
         for _ in range(PAUSES_MAX):
-            delivered = self.connection.backlog()
+            before = waiting_messages(self.connection)
             await trio.sleep(PAUSE_S)
-            if not self.connection.congested() or self.connection.backlog() >= delivered:
+            if not is_congested(self.connection) or waiting_messages(self.connection) >= before:
                 return
 
     def flush(self) -> None:
@@ -214,6 +215,10 @@ class SocketTransport:
                 self._send_output()
             except OSError as error:
                 self._fail(str(error))
+                return
+            except Exception as error:
+                self._server.failed(connection, error)
+                self._fail("internal error")
                 return
             if self._unsent and not connection.finished:
                 self._written = trio.Event()

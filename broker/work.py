@@ -47,3 +47,7 @@ class ChannelWork:
     def vhost_name(self) -> str:
         """Of its vhost."""
         return self._channel.connection.vhost.name
+
+    def fault(self, error: Exception) -> None:
+        """Close the channel's connection because of a bug in the work. Raises JournalError."""
+        self._channel.connection.fault(error)

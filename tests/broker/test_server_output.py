@@ -4,7 +4,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from leveret.amqp.frames import method_frame
+from leveret.amqp.frames import HEARTBEAT_FRAME, method_frame
 from leveret.amqp.methods import BasicConsume, BasicGet, BasicGetOk, BasicNack, BasicReturn
 from leveret.broker.connection import ANSWERS_MAX_BYTES, Connection
 from leveret.broker.consumer import OUTPUT_MARK_BYTES
@@ -209,6 +209,35 @@ async def test_an_error_while_writing_costs_only_that_connection() -> None:
         connection.drained = fail
         with trio.fail_after(PATIENCE_S):
             await client.read_to_end()
+
+
+async def test_an_error_in_what_is_sent_at_once_costs_only_that_connection(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail() -> None:
+        raise RuntimeError("a bug")
+
+    async with unharmed_server() as (running, _), logged_in(running.port) as client:
+        connection = running.connection_of(client)
+        connection.drained = fail
+        connection.send(HEARTBEAT_FRAME)
+        running.server.put_off()  # the pump has the turn in which it is sent
+        with trio.fail_after(PATIENCE_S):
+            await client.read_to_end()
+    assert "a bug" in caplog.text
+
+
+async def test_an_error_in_watching_memory_does_not_stop_the_server(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail() -> None:
+        raise RuntimeError("a bug")
+
+    async with unharmed_server() as (running, _):
+        running.broker.memory.look = fail
+        running.broker.alarms.on_raise()  # it is looked at again at once
+        with trio.fail_after(PATIENCE_S):
+            await until(lambda: "a bug" in caplog.text)
 
 
 @pytest.mark.parametrize("how", ["reset", "close"])
