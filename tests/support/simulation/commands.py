@@ -5,7 +5,7 @@ from typing import Any
 
 from pamqp.commands import Basic, Channel, Confirm, Exchange, Queue, Tx
 
-from . import delays, routing, serving, streams
+from . import arrivals, delays, routing, serving, streams
 from .committing import Committing
 from .exchanges import EXCHANGES
 from .model import Model
@@ -35,7 +35,7 @@ class Commands:
 
     def _look_into(self, queue: MQueue) -> None:
         """Somebody sees what is in a queue at this moment."""
-        self._model.deliver_early(queue)
+        arrivals.take_early(self._model, queue)
         self._model.tidy(queue)
 
     def _use(self, queue: MQueue) -> None:

@@ -66,6 +66,7 @@ class Comparison:
         delivered: list[tuple[MChannel, Received]] = []
         for it, unasked in later:
             delivered += self._take_unasked(it, unasked)
+        model.arrivals = []
         check_deliveries(self._stage.model, delivered)
         self._check_nothing_is_missing()
 

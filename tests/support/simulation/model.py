@@ -10,10 +10,20 @@ from math import inf
 
 from fake_client import Received
 
-from . import deduplication, expiry, limits, policies, quorum, retries, routing, serving, streams
+from . import (
+    arrivals,
+    deduplication,
+    expiry,
+    limits,
+    policies,
+    quorum,
+    retries,
+    routing,
+    serving,
+    streams,
+)
 from .dead_letters import Burial, Reason, letter_of, may_enter
 from .exchanges import EXCHANGES, Basis
-from .names import name_of
 from .queues import REJECT_PUBLISH_DLX, Traits
 from .things import (
     COME_BACK,
@@ -30,7 +40,6 @@ from .things import (
     Refused,
     Return,
     Sent,
-    Violation,
 )
 from .turns import Turns
 
@@ -315,41 +324,6 @@ class Model:
         consumer.unsettled += 1
         channel.consumed += 1
 
-    def deliver_early(self, queue: MQueue) -> None:
-        """Somebody looks into a queue in the middle of a turn: those that wait had their turn."""
-        if queue.traits.stream:
-            first = self.first_offset(queue)
-            while any(consumer.is_due(first) for consumer in queue.consumers):
-                consumer, got = self._recipient(queue, None)
-                entry = streams.pass_one(consumer, got, self.first_offset(queue))
-                self.deliver(consumer.channel, consumer, entry)
-            return
-        while not queue.returning and any(consumer.has_credit() for consumer in queue.consumers):
-            entry = self.offer(queue)
-            if entry is None:
-                return
-            queue.ready.remove(entry)
-            consumer, _ = self._recipient(queue, entry)
-            serving.check_one(consumer)
-            self.deliver(consumer.channel, consumer, entry)
-
-    def _recipient(self, queue: MQueue, entry: Entry | None) -> tuple[MConsumer, Received]:
-        """Who has been sent a message, None for any of a stream; it is taken account of then."""
-        for place, (client, got) in enumerate(self.arrivals):
-            channel = client.channels.get(got.channel)
-            consumer = channel and channel.consumers.get(got.call.consumer_tag)
-            if (
-                consumer
-                and consumer.queue is queue
-                and (consumer.is_due() if entry is None else consumer.has_credit())
-                and (entry is None or _is_of(got, entry))
-                and got.call.delivery_tag == consumer.channel.last_tag + 1
-            ):
-                del self.arrivals[place]
-                return consumer, got
-        name = "what is next" if entry is None else entry.name
-        raise Violation(f"overtaken: {name} of {queue.name} waits for a consumer")
-
     # --- channels and connections -------------------------------------------------------------
 
     def close_channel(self, channel: MChannel) -> None:
@@ -369,6 +343,7 @@ class Model:
             self.remove_queue(queue)
 
     def cancel(self, consumer: MConsumer) -> None:
+        arrivals.take_before_end(self, consumer)
         del consumer.channel.consumers[consumer.tag]
         queue = consumer.queue
         queue.consumers.remove(consumer)
@@ -385,7 +360,3 @@ class Model:
         channel.unsettled.clear()
         channel.unsettled.update(in_order)
         channel.tx_settled.clear()
-
-
-def _is_of(got: Received, entry: Entry) -> bool:
-    return (name_of(got), got.call.redelivered) == (entry.name, entry.redelivered)
