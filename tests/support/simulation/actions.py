@@ -63,7 +63,7 @@ class Actions:
 
     def _on_existing(self, name: str, **numbers: int) -> None:
         """An action on a queue or exchange, which is declared first unless it is a `blind` one."""
-        self._on_channel(name, **numbers, blind=int(self.chance.random() < 0.1))
+        self._on_channel(name, **{"blind": int(self.chance.random() < 0.1), **numbers})
 
     def _on_channel(self, name: str, **numbers: int) -> None:
         """An action on some channel; `more` keeps it back until more is sent."""
@@ -191,8 +191,8 @@ class Actions:
     def _delete_exchange(self) -> None:
         self._on_channel("delete_exchange", exchange=self._exchange())
 
-    def _bind(self) -> None:
-        exchange = self._exchange()
+    def _bind(self, exchange: int | None = None) -> None:
+        exchange = self._exchange() if exchange is None else exchange
         if _EXCHANGE_NAMES[exchange] == LATE:
             self._bind_late()
             return
@@ -205,10 +205,15 @@ class Actions:
             nowait=int(self.chance.random() < 0.2),
         )
 
-    def _link(self) -> None:
+    @property
+    def _linkable(self) -> list[int]:
+        """The exchanges that may be bound to others."""
+        return [each for each in self.exchanges if _EXCHANGES[each].may_be_linked]
+
+    def _link(self, source: int | None = None) -> None:
         """Bind an exchange to another one, or no longer."""
-        linkable = [each for each in self.exchanges if _EXCHANGES[each].may_be_linked]
-        source, to = self.chance.choice(linkable), self.chance.choice(linkable)
+        source = self.chance.choice(self._linkable) if source is None else source
+        to = self.chance.choice(self._linkable)
         where = {"exchange": source, "to": to, "key": self._queue()}
         if self.chance.random() < 0.8:
             self._on_existing("link", **where)
@@ -219,6 +224,10 @@ class Actions:
         self._on_channel(
             "unbind", exchange=self._exchange(), queue=self._queue(), key=self._queue()
         )
+
+    def _unbind_one(self, exchange: int) -> None:
+        """One of the bindings that an exchange has."""
+        self._on_channel("unbind_one", exchange=exchange, pick=self._below(8))
 
     def _close_channel(self) -> None:
         self._on_channel("close_channel")

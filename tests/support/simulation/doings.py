@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from pamqp.commands import Basic, Channel, Queue, Tx
+from pamqp.commands import Basic, Channel, Exchange, Queue, Tx
 
 from .exchange_doings import ExchangeDoings
 from .exchanges import EXCHANGES, binding_arguments, binding_key, routing_key
@@ -107,6 +107,8 @@ class Doings(ExchangeDoings):
         name = self._queue_name(client, queue)
         if self._would_meet(name):
             return
+        if traits_of(name).stream and self._coming(name):
+            return  # where it began when they came nobody could tell
         if_empty = if_empty and not traits_of(name).quorum  # it knows no conditions
         options = {"queue": name, "if_empty": bool(if_empty), "nowait": bool(nowait)}
         self._send(client, channel, more, "delete_queue", options, Queue.Delete(**options))
@@ -159,6 +161,29 @@ class Doings(ExchangeDoings):
             arguments=binding_arguments(options["exchange"], options["key"]),
         )
         self._send(client, channel, more, "unbind", options, unbind)
+
+    def unbind_one(self, client: int, channel: int, exchange: int, pick: int, more: int) -> None:
+        """Undo one of the bindings of an exchange, if it is no other client's."""
+        model, name, own = self._stage.model, list(EXCHANGES)[exchange], f"x{client}"
+        found = [
+            (destination, key)
+            for source, destination, key in model.bindings
+            if source == name and (destination[0] != "x" or destination == own)
+        ]
+        if not found:
+            return
+        destination, key = found[pick % len(found)]
+        arguments = binding_arguments(name, key)
+        if destination in EXCHANGES:
+            options = {"exchange": name, "to": destination, "key": key}
+            unlink = Exchange.Unbind(
+                destination=destination, source=name, routing_key=key, arguments=arguments
+            )
+            self._send(client, channel, more, "unlink", options, unlink)
+        else:
+            options = {"queue": destination, "exchange": name, "key": key}
+            unbind = Queue.Unbind(0, destination, name, key, arguments)
+            self._send(client, channel, more, "unbind", options, unbind)
 
     def publish(
         self,

@@ -25,6 +25,7 @@ from . import (
 from .dead_letters import Burial, Reason, letter_of, may_enter
 from .exchanges import EXCHANGES, Basis
 from .queues import REJECT_PUBLISH_DLX, Traits
+from .spreading import Spread
 from .things import (
     COME_BACK,
     BindingKey,
@@ -62,6 +63,8 @@ class Model:
         """What exchanges remember of what has passed."""
         self.seen: dict[str, deduplication.Seen] = {}
         """Which values of that exchanges remember."""
+        self.spread = Spread()
+        """Where exchanges that choose have led messages."""
         self.policies: set[str] = set()
         self.facts: dict[tuple[str, ...], list[tuple[int, bool]]] = {}
         """Of what is durable, beside queues: since which batch it was there, or not."""

@@ -8,6 +8,7 @@ from .policies import POLICIES
 from .queues import QUEUES
 
 _PLAINLY = {"no_ack": 0, "priority": 0, "exclusive": 0}
+_COMMON = ("direct", "fanout")
 _NOW = {"blind": 0, "more": 0}
 
 
@@ -22,6 +23,9 @@ class Plots(Actions):
         self._copying_letters = self._those_that("keeps_keys")
         self._timed = self._those_that("ack_timeout_ms") + self._those_that("hurries")
         self._once = [each for each in exchanges if list(EXCHANGES.values())[each].values_most > 0]
+        self._choosy = [
+            each for each in self._linkable if list(EXCHANGES.values())[each].type not in _COMMON
+        ]
         self._turning = self._those_that("single_active")
 
     def _try(self) -> None:
@@ -48,7 +52,7 @@ class Plots(Actions):
                 how = {"how": self.chance.choice((1, 1, 2)), "requeue": 1, "twice": 0}
                 self._add("settle", **on, **how, pick=0, multiple=multiple, more=0)
             what = (self._write, self._wait, self._wait, self._close_channel, self._crash)
-            self.chance.choice(what)()
+            self.chance.choice((*what, lambda: self._add("purge", **on, queue=queue, more=0)))()
 
     def _return_and_restart(self) -> None:
         """Messages come back in any order, and the broker starts anew, sometimes after much else
@@ -117,6 +121,29 @@ class Plots(Actions):
         self._add("get", **on, queue=queue, no_ack=0, blind=0, more=0)
         self._add("settle", **on, how=1, requeue=0, twice=0, pick=0, multiple=2, more=0)
 
+    def _reroute(self) -> None:
+        """Bindings of an exchange come and go, and messages go where they lead."""
+        exchange = self.chance.choice(self._choosy or self._linkable)
+        for _ in range(self.chance.choice((1, 2, 3))):
+            self._bind(exchange)
+        for _ in range(self.chance.choice((2, 4, 6))):
+            for _ in range(self.chance.choice((1, 3))):
+                key, few = self._below(6), {"count": 1, "size": 8, "expiration": -1}
+                self._publish(key, exchange, **few, persistent=1, mandatory=1, blind=1)
+            match self._below(9):
+                case 0 | 1 | 2:
+                    self._unbind_one(exchange)
+                case 3:
+                    self._bind(exchange)
+                case 4 | 5:
+                    self._link(exchange)
+                case 6:
+                    self._delete_queue()
+                case 7:
+                    self.chance.choice((self._restart, self._restart, self._crash))()
+                case _:
+                    self._write_all()
+
     def _repeat(self) -> None:
         """Values come again, at once or later, to an exchange that passes each on but once."""
         exchange, queue = self.chance.choice(self._once), self._queue()
@@ -148,6 +175,15 @@ class Plots(Actions):
             if self.chance.random() < 0.4:
                 self._settle(**on)
         self._settle(**on)
+
+    def _read_from_then(self) -> None:
+        """Somebody reads what has come to a stream since a time."""
+        queue, on = self.chance.choice(self._streams), self._without_transactions()
+        for _ in range(self.chance.choice((2, 3))):
+            self._publish(queue, exchange=-1, count=self.chance.choice((1, 2, 5)), size=8)
+            self._add("wait", milliseconds=self.chance.choice((60, 400, 600, 1000)))
+        offset = self.chance.choice((104, 104, 105, 106, 107))
+        self._add("read", **on, queue=queue, offset=offset, prefetch=50, blind=0, more=0)
 
     def _be_late(self) -> None:
         """A client sits on what it has got, or settles only what came last, in time or not."""

@@ -140,7 +140,12 @@ QUEUES: dict[str, Traits] = {
     "v1": Traits(durable=False),
     "y0": Traits(retry_type="all", retry_min_ms=50, retry_max_ms=120),
     "y1": Traits(
-        quorum=True, keeps_all=True, delivery_limit=3, retry_type="failed", retry_min_ms=40
+        quorum=True,
+        keeps_all=True,
+        delivery_limit=4,
+        retry_type="failed",
+        retry_min_ms=40,
+        retry_max_ms=100,
     ),
     "y2": Traits(max_priority=3, retry_type="returned", retry_min_ms=60, retry_max_ms=100),
     "o0": Traits(ack_timeout_ms=500),

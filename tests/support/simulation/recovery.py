@@ -244,6 +244,7 @@ def start_over(model: Model, world: World, after: Aftermath, *, redelivered: boo
     fresh = Model(model.turns.at_once)
     fresh.next_place = model.next_place
     fresh.now_ms = world.now_ms
+    fresh.spread = model.spread
     for old_queue, entries in after.entries.items():
         queue = replace(
             old_queue, defined_in=0, deleted_in=None, used_ms=world.now_ms, ready=[], stored=[],

@@ -7,7 +7,7 @@ afterwards, nobody BCC, though its keys lead dead letters as well, also after a 
 An exchange that knows no way for a message hands it on to its alternate exchange, if there is one
 of that name: a policy may name one where the arguments do not.
 
-Some exchanges choose one of their bindings: any, but the same for all that are alike. One gives the
+Some exchanges choose one of their bindings: any, or as `spreading` has it. One gives the
 last messages, as it had them, to whatever is bound to it, until a restart.
 """
 
@@ -83,6 +83,8 @@ def _chosen(model: Model, bindings: list[BindingKey], by: Basis, sent: Sent) -> 
     chosen = model.choice_of(bindings, by, basis)
     if chosen is None or all(chosen != destination for _, destination, _ in bindings):
         raise Violation(f"choice: {bindings[0][0]} has led {sent.name} to {chosen}")
+    if by is not Basis.NOTHING:
+        model.spread.check(bindings, basis, chosen)
     return chosen
 
 

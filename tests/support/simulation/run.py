@@ -8,7 +8,7 @@ from leveret.broker.commit import Commit
 from leveret.broker.turn_bounds import TurnBounds
 from leveret.storage.settings import Settings
 
-from . import streams
+from . import space, streams
 from .actions import Action
 from .compare import Comparison
 from .conversation import Conversation
@@ -213,6 +213,9 @@ class Run:
         else:
             raise Violation(f"no end: {self._unfinished()} for ever")
         self.world.check_counted_bytes()
+        clients = [it.model for it in self._stage.clients.values()]
+        channels = [channel for client in clients for channel in client.channels.values()]
+        space.check(self._stage.model, channels, self.world)
         self._restart_after_crash(Random(1), power=1, again_inside=0)
         self._read_streams()
 

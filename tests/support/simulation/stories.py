@@ -96,7 +96,7 @@ def _cast(chance: Random) -> list[int]:
 
 def _exchanges(chance: Random, cast: list[int]) -> list[int]:
     """The exchanges of a story, those for its dead letters among them."""
-    chosen = f"{_EXCHANGES} {' '.join(chance.sample(_RARE_EXCHANGES, chance.choice((0, 1, 2))))}"
+    chosen = f"{_EXCHANGES} {' '.join(chance.sample(_RARE_EXCHANGES, chance.choice((0, 1, 2, 2))))}"
     names = list(EXCHANGES)
     to = {QUEUES[_QUEUE_NAMES[queue]].dead_letter_exchange for queue in cast}
     return [names.index(name) for name in (*chosen.split(), *filter(to.__contains__, names))]
@@ -123,7 +123,9 @@ class _Scene(Plots):
             self._bury: chance.choice((1, 2, 4)) if self._burying else 0,
             self._govern: chance.choice((2, 5)) if self._governed else 0,
             self._bury_copies: chance.choice((1, 3)) if self._copying_letters else 0,
+            self._reroute: chance.choice((0, 2, 5)) if self._choosy else chance.choice((0, 0, 1)),
             self._repeat: chance.choice((2, 5)) if self._once else 0,
+            self._read_from_then: chance.choice((0, 2)) if self._streams else 0,
             self._read_slowly: chance.choice((0, 3)) if self._streams else 0,
             self._cancel: 1,
             self._qos: 2,

@@ -5,6 +5,7 @@ when it is asked for, so that a crash can come between any two of these.
 """
 
 import random
+from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from itertools import count
@@ -288,6 +289,18 @@ class World(FakeServer):
             held = sum(message.body_bytes for message in queue.waiting())
             if counted != held:
                 raise Violation(f"count: {name} has counted {counted} bytes of {held}")
+
+    def kept_for(self) -> Counter[int]:
+        """How many messages the journal keeps for each that owns some."""
+        index, segments = self.journal.index, self.journal.segments.values()
+        places = [place for segment in segments for _, place in index.live_in(segment)]
+        return Counter(owner for place in places for owner in place.owners)
+
+    @property
+    def journal_bytes(self) -> int:
+        """How long the files of the journal are together."""
+        files = self.disk.files().items()
+        return sum(len(data) for name, data in files if name.startswith("journal-"))
 
     # --- the disk -----------------------------------------------------------------------------
 
