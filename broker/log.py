@@ -18,6 +18,7 @@ the fields; on a hot path ask `log.isEnabledFor(...)` first.
 
 import json
 import logging
+import re
 import sys
 import time
 from collections.abc import Mapping
@@ -29,6 +30,10 @@ Format = Literal["text", "json"]
 Value = str | int | float | bool | None
 
 ROOT = "leveret"
+
+_JSON_WORDS = {None: "null", False: "false", True: "true"}
+_MARKS = re.compile(r'[ "=]')
+_quoted = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def fields(**values: Value) -> dict[str, object]:
@@ -110,11 +115,11 @@ def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> str |
 def _text_value(value: object) -> str:
     """Return a value that ends where the next space is: quoted like JSON if it must be."""
     if value is None or isinstance(value, bool):
-        return json.dumps(value)
+        return _JSON_WORDS[value]
     text = str(value)
-    if text and text.isprintable() and not any(mark in text for mark in ' "='):
-        return text
-    return json.dumps(text, ensure_ascii=not text.isprintable())
+    if not text.isprintable():
+        return json.dumps(text)
+    return text if text and not _MARKS.search(text) else _quoted(text)
 
 
 def _escape_controls(text: str) -> str:
