@@ -25,6 +25,7 @@ from leveret.broker.single_active import SingleActive
 from leveret.broker.store import JournalStore
 from leveret.broker.stream_cursor import Cursor
 from leveret.broker.stream_queue import StreamQueue
+from leveret.broker.vhost import VirtualHost
 from leveret.storage.batch import Batch
 from leveret.storage.journal import Journal
 from simulation.run import Run
@@ -270,3 +271,11 @@ def test_a_policy_that_means_nothing_to_what_lives_is_noticed(
 ) -> None:
     monkeypatch.setattr(PolicyChange, "dispatch", lambda self: False)
     first_failure(("counts", "wrong answer", "unexpected", "retention", "order"))
+
+
+@pytest.mark.slow
+def test_a_reply_that_finds_its_way_after_its_consumer_has_gone_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(VirtualHost, "remove_reply_queue", lambda self, queue: None)
+    first_failure(("wrong answer", "order"))

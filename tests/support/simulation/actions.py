@@ -38,6 +38,7 @@ class Actions:
         self.cast = cast
         self.exchanges = exchanges
         self._copying = chance.choice((0, 0, 0.1, 0.4))
+        self._asking = chance.choice((0, 0, 0, 0.1))
         self.actions: list[Action] = []
         names = [
             *(_QUEUE_NAMES[each] for each in cast),
@@ -95,12 +96,32 @@ class Actions:
             "value": self._below(4) if self._has_values and self.chance.random() < 0.8 else -1,
             "cc": self._copy(),
             "bcc": self._copy(),
+            "asks": int(self.chance.random() < self._asking),
         }
         self._on_existing("publish", **{**likely, **certain})
 
     def _copy(self) -> int:
         """The queue whose name is in a header CC or BCC, if there is one."""
         return self._queue() if self.chance.random() < self._copying else -1
+
+    def _reply(self, **where: int) -> None:
+        self._on_channel(
+            "reply",
+            **where,
+            pick=self.chance.choice((0, 0, 0, 1, 2, 4)),
+            mandatory=self._below(2),
+            persistent=self._below(2),
+            cc=self._copy(),
+            bcc=self._copy(),
+            size=self.chance.choice((8, 300, 5000)),
+        )
+
+    def _ask_after(self) -> None:
+        self._on_channel("ask_after", pick=self._below(3), passive=self._below(2))
+
+    def _consume_replies(self, **where: int) -> None:
+        no_ack = int(self.chance.random() < 0.95)
+        self._on_channel("consume_replies", **where, no_ack=no_ack)
 
     def _publish_late(self) -> None:
         """Messages to the exchange that delays them, which leads to a queue of its own."""

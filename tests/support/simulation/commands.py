@@ -1,5 +1,6 @@
 """What clients' commands do to a model, and what clients must get for them."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -139,6 +140,8 @@ class Commands:
         self, channel: MChannel, exchange: str, sent: Sent, mandatory: bool
     ) -> list[Expected]:
         self._model.check_exchange(exchange)
+        if sent.asks:
+            sent = replace(sent, reply_to=self._model.replies.address_of(channel))
         line = delays.line_for(self._model, exchange, sent)
         queues = line or routing.route(self._model, exchange, sent)
         if channel.mode == "tx":
@@ -150,7 +153,7 @@ class Commands:
             if put.refused:
                 channel.refused.add(len(channel.confirms))
         if mandatory and not delays.are_reached(queues):
-            return [Expected(Basic.Return, {"reply_code": 312}, sent.name)]
+            return [Expected(Basic.Return, {"reply_code": 312}, sent)]
         return []
 
     def _do_commit(self, channel: MChannel) -> list[Expected]:
@@ -220,6 +223,16 @@ class Commands:
         channel.consumers[tag].filters = filters
         return answer
 
+    def _do_consume_replies(self, channel: MChannel, tag: str, no_ack: bool) -> list[Expected]:
+        self._model.replies.begin(channel, tag, no_ack=no_ack)
+        return [Expected(Basic.ConsumeOk, {"consumer_tag": tag})]
+
+    def _do_ask_after(self, channel: MChannel, address: str) -> list[Expected]:
+        if not self._model.replies.reached_by((address,)):
+            raise Refused(404)
+        values = {"queue": address, "message_count": 0, "consumer_count": 1}
+        return [Expected(Queue.DeclareOk, values)]
+
     def _do_cancel(self, channel: MChannel, tag: str) -> list[Expected]:
         if tag in channel.consumers:
             self._model.cancel(channel.consumers[tag])
@@ -245,7 +258,7 @@ class Commands:
             "message_count": len(found.ready),
         }
         counted = entry if found.traits.quorum else None
-        return [Expected(Basic.GetOk, values, entry.name, counted=counted)]
+        return [Expected(Basic.GetOk, values, entry.sent, counted=counted)]
 
     def _do_settle(
         self, channel: MChannel, tag: int, multiple: bool, outcome: Outcome

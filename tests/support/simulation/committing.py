@@ -58,7 +58,7 @@ class Committing:
         put = self._model.put(sent, live, self._commit)
         self._on_disk, self._refused = self._on_disk or put.on_disk, self._refused or put.refused
         if mandatory and not delays.are_reached(live):
-            self._client.due.append(Expected(Basic.Return, {"reply_code": 312}, sent.name))
+            self._client.due.append(Expected(Basic.Return, {"reply_code": 312}, sent))
 
     def _settle(self, at_once: int) -> None:
         order = self._orders[0]

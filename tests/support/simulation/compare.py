@@ -157,8 +157,11 @@ class Comparison:
         wrong = not isinstance(got.call, expected.kind) or any(
             getattr(got.call, name) != value for name, value in expected.values.items()
         )
-        if wrong or (expected.message is not None and name_of(got) != expected.message):
+        sent = expected.sent
+        if wrong or (sent is not None and name_of(got) != sent.name):
             raise Violation(f"wrong answer: {it.model.name} got {shown(got)}, not {expected}")
+        if sent is not None:
+            self._stage.model.replies.check_told(sent.reply_to, got)
         if expected.counted is not None:
             check_count(expected.counted, got)
         if expected.batch > self._stage.world.written:

@@ -12,7 +12,7 @@ from .model import Model
 from .queues import Traits
 from .things import Commit, Entry, MQueue, Sent
 
-LINE = Traits(keeps_all=True)
+LINE = Traits(keeps_all=True, counts_as_routed=False)
 """The line of an exchange is a queue that has its name."""
 
 
@@ -23,8 +23,8 @@ def line_for(model: Model, exchange: str, sent: Sent) -> list[MQueue]:
 
 
 def are_reached(queues: list[MQueue]) -> bool:
-    """Whether a message has come to queues: one that waits counts as not routed."""
-    return any(queue.traits is not LINE for queue in queues)
+    """Whether a message has come to queues: one that waits counts as not routed, and a reply."""
+    return any(queue.traits.counts_as_routed for queue in queues)
 
 
 def is_delayed(exchange: str) -> bool:

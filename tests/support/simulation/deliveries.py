@@ -32,7 +32,7 @@ def check_deliveries(model: Model, delivered: Observed) -> None:
         consumer = _consumer(channel, got)
         if consumer.queue.traits.stream:
             entry = streams.pass_one(consumer, got, model.first_offset(consumer.queue))
-            _check_one(channel, got, consumer, entry)
+            _check_one(model, channel, got, consumer, entry)
             model.deliver(channel, consumer, entry)
             continue
         same = due[consumer.queue].get(name_of(got))
@@ -43,7 +43,7 @@ def check_deliveries(model: Model, delivered: Observed) -> None:
             raise Violation(f"order: {name_of(got)} of {consumer.queue.name} too late")
         last[consumer] = entry
         taken[entry] = consumer
-        _check_one(channel, got, consumer, entry)
+        _check_one(model, channel, got, consumer, entry)
         model.deliver(channel, consumer, entry)
     for queue, entries in order.items():
         serving.check_turns(queue, credit[queue], [taken[entry] for entry in entries])
@@ -76,7 +76,7 @@ def _come_to_rest(
     delays.release(model)
     retries.release(model)
     while True:
-        for queue in model.queues.values():
+        for queue in (*model.queues.values(), *model.replies.queues):
             if queue in names:
                 for entry in _take(model, queue, names[queue]):
                     if queue in order:
@@ -113,8 +113,11 @@ def _take_any(queue: MQueue, delivered: Counter[str]) -> list[Entry]:
     return taken
 
 
-def _check_one(channel: MChannel, got: Received, consumer: MConsumer, entry: Entry) -> None:
+def _check_one(
+    model: Model, channel: MChannel, got: Received, consumer: MConsumer, entry: Entry
+) -> None:
     name = entry.name
+    model.replies.check_told(entry.sent.reply_to, got)
     if got.call.redelivered != entry.redelivered:
         raise Violation(f"redelivered: {name} has {got.call.redelivered}")
     if consumer.queue.traits.quorum:

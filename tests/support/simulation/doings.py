@@ -5,10 +5,10 @@ from typing import Any
 
 from pamqp.commands import Basic, Channel, Exchange, Queue, Tx
 
-from .exchange_doings import ExchangeDoings
 from .exchanges import EXCHANGES, binding_arguments, binding_key, routing_key
 from .messages import compose
 from .queues import QUEUES, traits_of
+from .reply_doings import ReplyDoings
 from .things import MChannel, Outcome
 
 _QUEUE_NAMES = tuple(QUEUES)
@@ -18,7 +18,7 @@ _FILTERS = ((), ("red",), ("red", "blue"), ("blue", None))
 """Where consumers of streams begin, and what they want."""
 
 
-class Doings(ExchangeDoings):
+class Doings(ReplyDoings):
     """One method for each action of a client."""
 
     def disconnect(self, client: int) -> None:

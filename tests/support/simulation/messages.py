@@ -6,14 +6,16 @@ from fake_client import message
 from leveret.amqp.frames import OVERHEAD_BYTES
 
 from .exchanges import LATE, headers_of, id_of
-from .queues import QUEUES, traits_of
+from .queues import QUEUES, REPLY_TO, traits_of
 from .things import Sent
-from .world import FRAME_MAX, body_of
+from .world import FRAME_MAX, UNIQUE_CHARACTERS, body_of
 
 _QUEUE_NAMES = tuple(QUEUES)
 _FILTER_VALUES = (None, "red", "blue")
 _BCC_BYTES = 14
 """What the header BCC takes beside the one key in it."""
+_TOKEN_BYTES = len(".") + UNIQUE_CHARACTERS
+"""What an address takes that stands in place of the name that all have."""
 
 
 def compose(
@@ -24,13 +26,14 @@ def compose(
     channel: int,
     mandatory: bool,
     persistent: bool,
-    priority: int,
-    expiration: int,
     size: int,
-    delay: int,
-    cc: int,
-    bcc: int,
-    value: int,
+    priority: int = 0,
+    expiration: int = -1,
+    delay: int = 0,
+    cc: int = -1,
+    bcc: int = -1,
+    value: int = -1,
+    asks: int = 0,
 ) -> tuple[Sent, bytes]:
     """A message that is published with these; -1 stands for none. `number` is its own alone."""
     body = body_of(number, size)
@@ -57,8 +60,10 @@ def compose(
         expiration=str(expiration) if expires else None,
         headers=headers or None,
         message_id=id_of(value),
+        reply_to=REPLY_TO if asks else None,
     )
     blind_bytes = sum(_BCC_BYTES + len(key) for key in blind)  # queues hold it without
+    content_bytes = len(wire) - OVERHEAD_BYTES - int.from_bytes(wire[3:7])
     sent = Sent(
         number,
         key,
@@ -66,11 +71,12 @@ def compose(
         persistent,
         priority,
         ttl_ms=expiration if expires else None,
-        content_bytes=len(wire) - OVERHEAD_BYTES - int.from_bytes(wire[3:7]) - blind_bytes,
+        content_bytes=content_bytes - blind_bytes + (asks and _TOKEN_BYTES),
         delay_ms=delay_ms,
         filter_value=filter_value,
         value=value,
         cc=copied,
         copies=(*copied, *blind),
+        asks=bool(asks),
     )
     return sent, wire

@@ -25,6 +25,7 @@ from . import (
 from .dead_letters import Burial, Reason, letter_of, may_enter
 from .exchanges import EXCHANGES, Basis
 from .queues import REJECT_PUBLISH_DLX, Traits
+from .replies import Replies
 from .spreading import Spread
 from .things import (
     COME_BACK,
@@ -65,6 +66,7 @@ class Model:
         """Which values of that exchanges remember."""
         self.spread = Spread()
         """Where exchanges that choose have led messages."""
+        self.replies = Replies()
         self.policies: set[str] = set()
         self.facts: dict[tuple[str, ...], list[tuple[int, bool]]] = {}
         """Of what is durable, beside queues: since which batch it was there, or not."""
@@ -350,6 +352,8 @@ class Model:
         del consumer.channel.consumers[consumer.tag]
         queue = consumer.queue
         queue.consumers.remove(consumer)
+        if self.replies.end(consumer):
+            return
         serving.elect(queue)
         queue.used_ms = self.now_ms
         if queue.traits.auto_delete and not queue.consumers:

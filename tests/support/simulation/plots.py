@@ -2,7 +2,7 @@
 
 from random import Random
 
-from .actions import Actions
+from .actions import CHANNELS, CLIENTS, Actions
 from .exchanges import EXCHANGES
 from .policies import POLICIES
 from .queues import QUEUES
@@ -37,6 +37,38 @@ class Plots(Actions):
         for _ in range(self.chance.choice((1, 2, 4))):
             self._add("get", **on, queue=queue, no_ack=0, blind=0, more=0)
             self._settle(**on)
+
+    def _ask(self) -> None:
+        """A client asks, others reply, and the one or the other may go."""
+        queue, on = self._queue(), self._without_transactions()
+        asker = self._without_transactions()
+        if self.chance.random() < 0.2:
+            asker = {"client": self._below(CLIENTS), "channel": 1 + self._below(CHANNELS)}
+        self._consume_replies(**asker)
+        self._publish(queue, **asker, asks=1, expiration=-1, more=0)
+        plainly = _PLAINLY | {"no_ack": self._below(2)}
+        self._add("consume", **on, **plainly, queue=queue, **_NOW)
+        self._write_all()
+        replier = self.chance.choice(({}, on))
+        for _ in range(self.chance.choice((2, 4, 6))):
+            self._reply(**replier)
+            match self._below(16):
+                case 0:
+                    self._cancel()
+                case 1:
+                    self._add("close_channel", **asker, more=0)
+                case 2:
+                    self._add("disconnect", client=asker["client"])
+                case 3:
+                    self.chance.choice((self._restart, self._crash))()
+                case 4:
+                    self._consume_replies(**asker)
+                case 5 | 6 | 7:
+                    self._commit()
+                case 8:
+                    self._ask_after()
+                case _:
+                    self._reply(**replier, more=0)
 
     def _fail_again(self) -> None:
         """Messages go out and come back, until they have come back too often, or the broker

@@ -9,6 +9,7 @@ from typing import Any
 
 from .exchanges import CRYPT, GRAVES
 
+REPLY_TO = "amq.rabbitmq.reply-to"
 DROP_HEAD, REJECT_PUBLISH, REJECT_PUBLISH_DLX = "drop-head", "reject-publish", "reject-publish-dlx"
 
 
@@ -49,6 +50,8 @@ class Traits:
     retained_bytes: int | None = None
     retained_s: int | None = None
     segment_bytes: int = 0
+    counts_as_routed: bool = True
+    """Whether a message that comes to it alone has come to a queue."""
 
     @property
     def refuses(self) -> bool:
@@ -162,6 +165,8 @@ QUEUES: dict[str, Traits] = {
 
 def traits_of(name: str) -> Traits:
     """What a queue of that name is declared with."""
+    if name.startswith(REPLY_TO):
+        return Traits(durable=False)
     return QUEUES["x" if name[0] == "x" else name]
 
 

@@ -245,6 +245,7 @@ def start_over(model: Model, world: World, after: Aftermath, *, redelivered: boo
     fresh.next_place = model.next_place
     fresh.now_ms = world.now_ms
     fresh.spread = model.spread
+    fresh.replies = model.replies.after_start()
     for old_queue, entries in after.entries.items():
         queue = replace(
             old_queue, defined_in=0, deleted_in=None, used_ms=world.now_ms, ready=[], stored=[],

@@ -29,7 +29,8 @@ def route(model: Model, exchange: str, sent: Sent) -> list[MQueue]:
     """The queues that a message comes to which is published now."""
     keys = (sent.key, *sent.copies)
     if not exchange:
-        return [queue for name, queue in sorted(model.queues.items()) if name in keys]
+        named = [queue for name, queue in sorted(model.queues.items()) if name in keys]
+        return named + model.replies.reached_by(keys)
     passed: list[str] = []
     reached: set[str] = set()
     ahead = [exchange]

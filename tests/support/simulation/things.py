@@ -29,6 +29,14 @@ Death: TypeAlias = tuple[str, str, int]
 """Of a message: in which queue, why, and how often."""
 
 
+@dataclass(slots=True, eq=False)
+class Address:
+    """What replies to a consumer are published by; `text` is None until a client has seen it."""
+
+    queue: "MQueue"
+    text: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Sent:
     """A message as it was published, by a client or as a dead letter."""
@@ -53,6 +61,10 @@ class Sent:
     """The keys that lead it beside its own, of BCC as well."""
     deaths: tuple[Death, ...] = ()
     """The latest first."""
+    asks: bool = False
+    """Whether it is a request that wants a direct reply."""
+    reply_to: Address | None = None
+    """Where that goes."""
 
     @property
     def name(self) -> str:
@@ -283,8 +295,8 @@ class Expected:
 
     kind: type[Any]
     values: dict[str, Any] = field(default_factory=dict)
-    message: str | None = None
-    """The name of the message that comes with it."""
+    sent: Sent | None = None
+    """The message that comes with it."""
     batch: int = 0
     counted: Entry | None = None
     """The message, if it must tell how often it has come back."""

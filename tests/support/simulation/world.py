@@ -49,6 +49,7 @@ from .things import Violation
 
 ROOMY_BYTES = 1 << 40
 FRAME_MAX = 4096
+UNIQUE_CHARACTERS = 22
 _HAIR_S, _TOGETHER_S, _DIGITS = 1e-9, 1e-7, 6
 """What is due at the same millisecond is due together, whatever rounding has done to it."""
 
@@ -108,7 +109,7 @@ class World(FakeServer):
         self.journal, self.recovered = open_journal(self.disk, self.settings)
         self.broker = _Broker(
             Configuration(),
-            lambda: f"{next(self.unique):022}",
+            lambda: f"{next(self.unique):0{UNIQUE_CHARACTERS}}",
             self.journal,
             self.recovered,
             random_below=self.choices,
