@@ -117,9 +117,17 @@ class Definitions:
         if exchange.durable:
             self._undefine([_EXCHANGE, exchange.vhost_name, exchange.name])
 
-    def add_queue(self, queue: Queue, ranked_from: int = 0) -> None:
-        """A queue was declared, or what is written of it has changed. If its messages have
-        priorities, those from that id on have ranks that tell them.
+    def add_queue(self, queue: Queue) -> None:
+        """A queue was declared. If its messages have priorities, ranks tell them."""
+        self.rewrite_queue(queue, ranked_from=0)
+
+    def keep_beginning(self, stream: StreamQueue) -> None:
+        """Where a stream begins has changed."""
+        self.rewrite_queue(stream, ranked_from=0)
+
+    def rewrite_queue(self, queue: Queue, ranked_from: int) -> None:
+        """What is written of a queue has changed. If its messages have priorities, those from that
+        id on have ranks that tell them.
         """
         if queue.durable:
             value: dict[str, Any] = {
@@ -349,7 +357,7 @@ def _ranked_from(queue: Queue, value: dict[str, Any], definitions: Definitions) 
     is_known = _RANKED_FROM in value
     next_id = definitions.journal.next_id if definitions.journal is not None else 0
     if is_known != queue.ranks_messages:
-        definitions.add_queue(queue, next_id)
+        definitions.rewrite_queue(queue, next_id)
     return value[_RANKED_FROM] if is_known else next_id
 
 

@@ -30,7 +30,7 @@ from .definitions_file import (
     VhostEntry,
     tag_names,
 )
-from .definitions_rehearsal import likeness
+from .definitions_rehearsal import add_newer, likeness
 from .json_arguments import InvalidTable, table_from_json
 from .log import fields
 from .passwords import InvalidHash, PasswordHash, checked_hash
@@ -56,7 +56,7 @@ def import_definitions(broker: "Broker", document: DefinitionsFile) -> None:
     """
     hashes = _result_of(rehearse(broker, document))
     with broker.definitions.together():
-        _result_of(_Import(broker, hashes, rehearsing=False).run(document))
+        _result_of(_Import(broker, hashes).run(document))
     broker.do_postponed()
 
 
@@ -67,7 +67,7 @@ def rehearse(broker: "Broker", document: DefinitionsFile) -> Generator[None, Non
     hashes: PasswordHashes = {}
     yield from _hash_passwords(broker, document, hashes)
     copy = yield from likeness(broker, _vhosts_of(document))
-    yield from _Import(copy, hashes).run(document)
+    yield from _Import(copy, hashes, likeness_of=broker).run(document)
     return hashes
 
 
@@ -77,7 +77,7 @@ def carry_out(
     """Set what a document says, which was tried, a bit in each step. What cannot be any more,
     because of what others have done since, is left out, and the log says so.
     """
-    return _Import(broker, hashes, rehearsing=False).run(document, passing_over=True)
+    return _Import(broker, hashes).run(document, passing_over=True)
 
 
 def _result_of(steps: Generator[None, None, _Kind]) -> _Kind:
@@ -151,20 +151,20 @@ _TOGETHER = ("policies", "parameters")
 
 
 class _Import:
-    """What to do with one entry of each kind."""
+    """What to do with one entry of each kind; on trial if the broker is the likeness of another."""
 
     def __init__(
         self,
         broker: "Broker",
         password_hashes: PasswordHashes,
         *,
-        rehearsing: bool = True,
+        likeness_of: "Broker | None" = None,
     ):
         self._broker = broker
         self._users = UserAdministration(broker)
         self._vhosts = VhostAdministration(broker)
         self._password_hashes = password_hashes
-        self._rehearsing = rehearsing
+        self._original = likeness_of
 
     def run(
         self, document: DefinitionsFile, *, passing_over: bool = False
@@ -187,6 +187,8 @@ class _Import:
 
     def _take(self, kind: str, place: int, document: DefinitionsFile, passing_over: bool) -> None:
         entry = getattr(document, kind)[place]
+        if self._original is not None:
+            add_newer(self._original, self._broker, entry)
         try:
             with _told(kind, place, entry):
                 getattr(self, kind)(entry)
@@ -205,7 +207,7 @@ class _Import:
             yield
 
     def _note(self, level: int, what: str, **about: str) -> None:
-        if not self._rehearsing:
+        if self._original is None:
             log.log(level, what, extra=fields(**about))
 
     def users(self, entry: UserEntry) -> None:
@@ -272,7 +274,7 @@ class _Import:
             operator=operator,
             rules=vhost.rules,
         )
-        if not self._rehearsing:  # what it does to queues takes time, and cannot fail
+        if self._original is None:  # what it does to queues takes time, and cannot fail
             vhost.policies.set(policy, operator=operator)
 
     def parameters(self, entry: ParameterEntry) -> None:

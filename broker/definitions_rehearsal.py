@@ -30,6 +30,17 @@ def likeness(broker: Broker, vhosts: Collection[str]) -> Generator[None, None, B
     return copy
 
 
+def add_newer(broker: Broker, copy: Broker, entry: object) -> None:
+    """What others have added since the likeness was made, if an entry refers to it. A vhost is
+    empty here whatever they have declared in it by now.
+    """
+    vhost, user = getattr(entry, "vhost", None), getattr(entry, "user", None)
+    if vhost in broker.vhosts and vhost not in copy.vhosts:
+        copy.vhosts[vhost] = copy.new_vhost(vhost)
+    if user in broker.users and user not in copy.users:
+        copy.users[user] = deepcopy(broker.users[user])
+
+
 def _copy(vhost: "VirtualHost", copy: "VirtualHost") -> Generator[None, None, None]:
     copy.settings = deepcopy(vhost.settings)
     for exchange in tuple(vhost.exchanges.values()):

@@ -24,7 +24,7 @@ class Kept(NamedTuple):
     notes: Mapping[int, bytes]
 
 
-def kept_messages(recovered: "Recovered", number: int, ranked_from: int = 0) -> Kept | None:
+def kept_messages(recovered: "Recovered", number: int, ranked_from: int) -> Kept | None:
     """Those of the queue with that number; None if it has none."""
     ids = recovered.messages.get(number)
     if not ids:

@@ -45,8 +45,8 @@ DROPPED_SEGMENTS = 5
 class Records(Protocol):
     """Where it is written down what must be known of streams after a restart."""
 
-    def add_queue(self, queue: Queue) -> None:
-        """What is written of a queue has changed."""
+    def keep_beginning(self, stream: "StreamQueue") -> None:
+        """Where a stream begins has changed."""
         ...
 
     def add_segment(self, stream: "StreamQueue", segment: Segment) -> None:
@@ -238,7 +238,7 @@ class StreamQueue(Queue):
         log, gone = self._log, self._log.first_offset
         dropped = log.drop_segment()
         self.begins_at = (log.first_offset, log.first_id)
-        self._records.add_queue(self)
+        self._records.keep_beginning(self)
         self._records.remove_segment(self, gone)
         self._settle_all_of(dropped)
 

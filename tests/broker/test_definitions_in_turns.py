@@ -17,6 +17,7 @@ from leveret.broker.definitions_import import import_definitions
 from leveret.broker.turn_bounds import TurnBounds
 
 TEN_AT_ONCE = TurnBounds(imported=10)
+RIGHTS = ("configure", "write", "read")
 QUEUES = [f"q{number:02}" for number in range(30)]
 
 
@@ -156,6 +157,38 @@ def test_what_others_delete_meanwhile_stays_deleted(
     assert sorted(server.broker.vhosts) == ["/"]
     assert "passed over what cannot be any more" in caplog.text
     assert sorted(server.restarted().broker.vhosts) == ["/"]
+
+
+def test_what_others_add_meanwhile_can_be_referred_to(server: DurableServer) -> None:
+    admin = Administration(server.broker)
+    admin.set_vhost("shop")
+    import_definitions(server.broker, document())  # so that looking at it takes some turns
+    ended = begin(
+        server,
+        document(
+            permissions=[{"user": "late", "vhost": "later"} | dict.fromkeys(RIGHTS, ".*")],
+            queues=[{"name": "q", "vhost": "later"}],
+            bindings=[],
+        ),
+    )
+    turns(server, 1)
+    admin.set_vhost("later")
+    admin.set_user("late", "secret")
+    server.end_turn()
+    assert ended == [None]
+    assert sorted(server.broker.vhosts["later"].queues) == ["q"]
+    assert sorted(server.broker.users["late"].permissions) == ["later"]
+
+
+def test_what_others_declare_meanwhile_is_taken_as_it_is(server: DurableServer) -> None:
+    ended = begin(server, document())
+    turns(server, 1)
+    vhost = Administration(server.broker).set_vhost("shop")
+    vhost.declare_queue(QUEUES[5], durable=False, auto_delete=False, owner=None, arguments={})
+    server.end_turn()
+    assert ended == [None]
+    assert queues_of(server) == QUEUES
+    assert [queue.name for queue in vhost.queues.values() if not queue.durable] == [QUEUES[5]]
 
 
 def test_imports_come_one_after_the_other(server: DurableServer) -> None:

@@ -1,7 +1,7 @@
 """The simulation: the stories of some seeds, and that it would notice and tell."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pytest
 
@@ -134,18 +134,8 @@ def test_messages_that_a_new_limit_does_not_count_are_noticed(
 def test_offsets_that_begin_anew_after_a_restart_are_noticed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Definitions, "add_queue", _without_beginnings(Definitions.add_queue))
+    monkeypatch.setattr(Definitions, "keep_beginning", lambda *_: None)
     first_failure(("stream", "counts", "retention"))
-
-
-def _without_beginnings(
-    add_queue: Callable[[Definitions, Queue], None],
-) -> Callable[[Definitions, Queue], None]:
-    def add(self: Definitions, queue: Queue) -> None:
-        if not isinstance(queue, StreamQueue) or queue.begins_at == (0, 0):
-            add_queue(self, queue)
-
-    return add
 
 
 @pytest.mark.slow
