@@ -1,5 +1,6 @@
 """What a basic.publish frame means, worked out once for all messages that begin with the same."""
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from ..amqp.basic import IMMEDIATE, MANDATORY, publish_parts
@@ -18,10 +19,16 @@ _SHARED_BYTES = 16 << 20
 _ROUTE_BYTES = 360
 """What a route costs apart from its publish frame, which is kept, and the list of its queues."""
 
+_ASKED_AT_ONCE = 16
+"""How many channels are asked for their room at most when another one lacks some."""
+
 _WIDE_QUEUES = 100
 """Routes to more queues are not remembered: looking them up is what bounds their number in a turn,
 and costs less than the enqueuing.
 """
+
+_ASKED = -1
+"""In place of the epoch: the channel was asked for its room and has not published since."""
 
 SINGLY, ENQUEUE, STORE = range(3)
 """What there is to do with a message, once its route is known."""
@@ -65,12 +72,40 @@ class Route:
 class RouteMemory:
     """The bytes that routes of all channels together may take beyond the few that each has for
     itself: thousands of routing keys in turn are common, thousands on every channel are not.
+
+    When a channel lacks room, some of the others are asked for theirs. Who has not published since
+    it was last asked gives back all, and so does, at once, whose routes are out of date.
     """
 
-    __slots__ = ("left_bytes",)
+    __slots__ = ("_holders", "left_bytes")
 
     def __init__(self) -> None:
         self.left_bytes = _SHARED_BYTES
+        self._holders: dict[PublishRoutes, None] = {}
+        """Who has taken some, the one first that is to be asked next."""
+
+    def take(self, size: int, holder: "PublishRoutes") -> bool:
+        """Take some for one more route; False if there is not enough."""
+        if size > self.left_bytes:
+            self._ask_others(size, holder)
+        if size > self.left_bytes:
+            return False
+        self.left_bytes -= size
+        self._holders.setdefault(holder)
+        return True
+
+    def give_back(self, size: int, holder: "PublishRoutes") -> None:
+        """Give back all that a channel has taken."""
+        self.left_bytes += size
+        self._holders.pop(holder, None)
+
+    def _ask_others(self, size: int, holder: "PublishRoutes") -> None:
+        for other in tuple(islice(self._holders, _ASKED_AT_ONCE)):
+            if other is holder or not other.give_back_if_idle():
+                del self._holders[other]
+                self._holders[other] = None
+            if size <= self.left_bytes:
+                break
 
 
 class PublishRoutes:
@@ -84,6 +119,7 @@ class PublishRoutes:
         "_memory",
         "_shared_bytes",
         "_singly_only",
+        "_unasked_epoch",
         "_vhost",
     )
 
@@ -95,14 +131,29 @@ class PublishRoutes:
         """What of the shared memory this channel has taken."""
         self._known: dict[bytes, Route] = {}
         self._exchanges: dict[str, Exchange] = {}
-        self._epoch = self._vhost.epoch
+        self._epoch = self._unasked_epoch = self._vhost.epoch
         self._singly_only = False
 
     def current(self) -> dict[bytes, Route]:
         """The routes that are known, by the bytes of their publish frames."""
         if self._epoch != self._vhost.epoch:
-            self.forget()
+            if self._epoch == _ASKED:
+                self._epoch = self._unasked_epoch
+            if self._epoch != self._vhost.epoch:
+                self.forget()
         return self._known
+
+    def give_back_if_idle(self) -> bool:
+        """Forget the routes if they are out of date, or if there was no publish since this was last
+        asked; whether that is so.
+        """
+        if self._epoch != self._vhost.epoch:
+            self.forget()
+            return True
+        # That there was a publish shows because `current` puts this right, which costs a publish
+        # nothing otherwise.
+        self._epoch, self._unasked_epoch = _ASKED, self._epoch
+        return False
 
     def forget(self) -> None:
         """Look every route up anew."""
@@ -139,15 +190,14 @@ class PublishRoutes:
 
     def _take_memory(self, size: int) -> None:
         """Get room for one more route, at the cost of those that are known if need be."""
-        if size > self._memory.left_bytes:
-            self._drop_routes()
-        else:
-            self._memory.left_bytes -= size
+        if self._memory.take(size, self):
             self._shared_bytes += size
+        else:
+            self._drop_routes()
 
     def _drop_routes(self) -> None:
         self._known.clear()
-        self._memory.left_bytes += self._shared_bytes
+        self._memory.give_back(self._shared_bytes, self)
         self._shared_bytes = 0
 
     def _find_exchange(self, name: str) -> "Exchange":

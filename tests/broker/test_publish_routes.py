@@ -59,6 +59,48 @@ def test_a_route_to_many_queues_counts_for_more(server: FakeServer, client: Fake
     assert before - memory.left_bytes >= to_none + 100 * 8
 
 
+def fill(server: FakeServer, client: FakeClient) -> None:
+    """Have a channel take all the room there is."""
+    server.broker.route_memory.left_bytes = 100_000
+    while server.broker.route_memory.left_bytes > 500:
+        publish_to_many_keys(client, 1, f"of one {len(routes_of(client).current())} ")
+
+
+def test_who_publishes_no_more_gives_the_room_to_who_does(
+    server: FakeServer, client: FakeClient
+) -> None:
+    fill(server, client)
+    other = server.connect()
+    publish_to_many_keys(other, 512 + 512 + 100)
+    assert not routes_of(client).current()
+    assert len(routes_of(other).current()) > 512
+    client.publish(b"", "of one 0 0", exchange="amq.topic")
+    assert len(routes_of(client).current()) == 1
+
+
+def test_who_publishes_keeps_the_room(server: FakeServer, client: FakeClient) -> None:
+    fill(server, client)
+    known = len(routes_of(client).current())
+    other = server.connect()
+    for number in range(3000):
+        other.publish(b"", f"k{number}", exchange="amq.topic")
+        client.publish(b"", "of one 0 0", exchange="amq.topic")
+    assert len(routes_of(client).current()) == known
+    assert len(routes_of(other).current()) <= 513
+
+
+def test_routes_that_are_out_of_date_make_room_at_once(
+    server: FakeServer, client: FakeClient
+) -> None:
+    fill(server, client)
+    other = server.connect()
+    other.declare("q")
+    other.bind("q", "amq.topic", "k1")
+    publish_to_many_keys(other, 700)
+    assert len(routes_of(other).current()) == 700
+    assert other.ready_in("q") == 1
+
+
 def test_a_closed_channel_gives_its_room_back(server: FakeServer, client: FakeClient) -> None:
     whole = server.broker.route_memory.left_bytes
     publish_to_many_keys(client, 1000)
