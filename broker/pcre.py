@@ -40,7 +40,8 @@ _IN_CLASS = regex.compile(
 
 _DIFFERENT = regex.compile(
     rf"""
-    \[\[: (?P<edge> [<>] ) :\]\]
+    (?P<comment> \( \? \# [^)]* \) )
+    | \[\[: (?P<edge> [<>] ) :\]\]
     | (?P<class> {_CLASS} )
     | (?P<unended> \[ )
     | {_ESCAPE}
@@ -64,7 +65,13 @@ in.
 """
 
 _NAMED_GROUP = regex.compile(
-    rf"\\Q .*? (?: \\E | \Z ) | \\ . | {_CLASS} | \( \? (?: P?< | ' ) (?P<name> \w+ ) [>']",
+    rf"""
+    \( \? \# [^)]* \)
+    | \\Q .*? (?: \\E | \Z )
+    | \\ .
+    | {_CLASS}
+    | \( \? (?: P?< | ' ) (?P<name> \w+ ) [>']
+    """,
     regex.VERBOSE | regex.DOTALL,
 )
 
@@ -180,6 +187,7 @@ _SAME: dict[str, Callable[[str], str]] = {
     "plain": lambda letter: letter,
 }
 _ELSEWHERE: dict[str, Callable[[str], str]] = {
+    "comment": lambda comment: "",
     "class": _class,
     "name": lambda name: f"(?P={name})",
     "number": lambda number: rf"\g<{number}>",

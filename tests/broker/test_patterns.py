@@ -51,6 +51,8 @@ MATCHING = [
     (r"^[(?<n>](?<n>b)", "nb"),
     (r"^\Q(?<n>\E(?<n>b)", "(?<n>b"),
     (r"^(?|(?<n>a)|(?<n>b))$", "b"),
+    (r"^a(?#[(?R\U(?<n>)b(?<n>c)$", "abc"),
+    ("(?x) a  # what follows is\n b", "ab"),
 ]
 OTHER = [
     ("^\\Qa.b\\E$", "axb"),
