@@ -138,6 +138,16 @@ def test_anything_else_is_answered_with_the_protocol_and_hung_up_on(fresh, sent)
     assert fresh.ended()
 
 
+@pytest.mark.parametrize("mechanism", ["EXTERNAL", "OAUTHBEARER", "CRAM-MD5"])
+def test_mechanism_that_is_not_offered_is_hung_up_on_without_an_answer(fresh, mechanism):
+    fresh.send(ProtocolHeader().marshal())
+    offered = bytes(fresh.expect(spec.Connection.Start).mechanisms).decode().split()
+    assert {"PLAIN", "AMQPLAIN"} <= set(offered)
+    assert mechanism not in offered
+    fresh.send(frame(spec.Connection.StartOk({}, mechanism, "guest", "en_US"), 0))
+    assert fresh.ended()
+
+
 # --- a publish that is refused ----------------------------------------------------------------
 
 
