@@ -1,7 +1,7 @@
 """The part of `Administration` that is about exchanges, queues and bindings."""
 
 from collections import Counter
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -80,10 +80,22 @@ class TopologyAdministration(AdministrationPart):
             )
 
     def delete_exchange(self, vhost: str, name: str, *, if_unused: bool = False) -> None:
-        """Delete an exchange and its bindings."""
+        """Delete an exchange and its bindings. With very many of them everybody waits, some 6 ms
+        for a thousand: see `delete_exchange_in_turns`.
+        """
         self.exchange(vhost, name)
         with _as_ours():
             self.vhost(vhost).delete_exchange(name, if_unused=if_unused)
+
+    def delete_exchange_in_turns(
+        self, vhost: str, name: str, then: Callable[[], None] = lambda: None
+    ) -> None:
+        """The same bit by bit, with others served in between. `then` is called when it is gone."""
+        self.exchange(vhost, name)
+        with _as_ours():
+            exchange = self.vhost(vhost).exchange_to_delete(name)
+        if exchange is not None:
+            self.vhost(vhost).delete_in_turns(exchange, lambda _: then())
 
     # --- queues -------------------------------------------------------------------------------
 
@@ -122,10 +134,20 @@ class TopologyAdministration(AdministrationPart):
     def delete_queue(
         self, vhost: str, name: str, *, if_unused: bool = False, if_empty: bool = False
     ) -> int:
-        """Delete a queue; its consumers are told. Returns how many ready messages it held."""
+        """Delete a queue; its consumers are told. Returns how many ready messages it held. With
+        very many bindings everybody waits, some 8 ms for a thousand: see `delete_queue_in_turns`.
+        """
         queue = self.queue(vhost, name)
         with _as_ours():
             return self.vhost(vhost).delete_queue(queue, if_unused=if_unused, if_empty=if_empty)
+
+    def delete_queue_in_turns(
+        self, vhost: str, name: str, then: Callable[[int], None] = lambda messages: None
+    ) -> None:
+        """The same bit by bit, with others served in between. `then` is called when it is gone,
+        with how many ready messages it held.
+        """
+        self.vhost(vhost).delete_in_turns(self.queue(vhost, name), then)
 
     def purge_queue(self, vhost: str, name: str) -> int:
         """Drop all ready messages of a queue; returns how many there were."""

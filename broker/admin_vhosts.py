@@ -16,6 +16,7 @@ from .json_arguments import InvalidJson, json_copy
 from .policy import JsonValue, Policy
 from .policy_checks import checked_policy
 from .vhost import VirtualHost
+from .vhost_deletion import VhostDeletion
 from .vhost_settings import VHOST_LIMITS
 
 QUEUE_TYPES = ("classic", "quorum", "stream")
@@ -45,6 +46,8 @@ class VhostAdministration(AdministrationPart):
         check_text("the description", description)
         checked = checked_tags(tags)
         broker = self._broker
+        if name in broker.vhost_deletions:
+            broker.vhost_deletions[name].finish()
         vhost = broker.vhosts.get(name) or broker.new_vhost(name)
         settings = vhost.settings
         settings.description, settings.tags = description, checked
@@ -56,6 +59,9 @@ class VhostAdministration(AdministrationPart):
     def delete_vhost(self, name: str) -> None:
         """Delete a vhost with all that is in it, closing its connections. One that the
         configuration file lists stays: it would be back after a restart, and empty.
+
+        It is gone at once. If there is very much in it, that takes memory for some turns more; to
+        add a vhost of that name so soon waits for the rest.
         """
         vhost, broker = self.vhost(name), self._broker
         configured = broker.configuration.vhosts
@@ -66,12 +72,10 @@ class VhostAdministration(AdministrationPart):
             f"vhost '{name}' is deleted",
         )
         with broker.definitions.together():
-            vhost.clear()
             for user in broker.users.values():
                 if user.permissions.pop(name, None) is not None:
                     self._keep(user)
-            broker.definitions.remove_vhost(name)
-        del broker.vhosts[name]
+            VhostDeletion(broker, vhost).begin()
 
     def set_vhost_limits(self, name: str, limits: Mapping[str, int]) -> None:
         """Set all limits of a vhost: max-connections, max-queues; negative ones are none.

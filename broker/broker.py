@@ -18,16 +18,14 @@ from .alarms import Alarms
 from .commit import Commits
 from .configuration import DEFAULT_CLUSTER_NAME, DEFAULT_USERS, DEFAULT_VHOSTS, Configuration
 from .configuration import User as ConfiguredUser
+from .definition_keys import has_users, has_vhosts, vhost_names
 from .definitions import (
     Definitions,
-    has_users,
-    has_vhosts,
     last_queue_number,
     restore,
     restored_global_parameters,
     restored_users,
     rights_of_configured_users,
-    vhost_names,
 )
 from .faults import attempt
 from .global_parameters import CLUSTER_NAME, GlobalParameters
@@ -53,6 +51,7 @@ if TYPE_CHECKING:
     from ..storage.opening import Recovered
     from .connection import Connection
     from .publisher import Publisher
+    from .vhost_deletion import VhostDeletion
 
 log = logging.getLogger("leveret.broker")
 
@@ -110,7 +109,10 @@ class Broker:
         self._random_below = random_below
         self.vhosts: dict[str, VirtualHost] = {}
         self.users: dict[str, User] = {}
+        self.vhost_deletions: dict[str, VhostDeletion] = {}
+        """Vhosts that are gone, and what was in them not yet."""
         if recovered is not None:
+            self.definitions.forget_void(recovered)
             self.users |= restored_users(recovered)
             for name in sorted(vhost_names(recovered.definitions)):
                 self.vhosts[name] = self.new_vhost(name)

@@ -153,7 +153,7 @@ class Channel:
             self.reply_queue = None
             self.connection.vhost.remove_reply_queue(queue)
         elif queue.auto_delete and not queue.consumers.all and not queue.deleted:
-            self.connection.vhost.delete_queue(queue)
+            self.connection.vhost.delete_in_turns(queue)
 
     def cancelled_by_broker(self, consumer: Consumer) -> None:
         """The consumer's queue is gone: forget it, and tell a client that wants to know."""

@@ -1,5 +1,7 @@
 """The methods of the classes exchange and queue, as functions of a channel and a method."""
 
+from collections.abc import Callable
+
 from ..amqp.errors import NotFound
 from ..amqp.frames import method_frame
 from ..amqp.method_ids import Method
@@ -25,9 +27,11 @@ from ..amqp.methods import (
 )
 from .channel import Channel
 from .clearing import CLEARED_AT_ONCE
+from .deletion import binding_count, is_much
 from .exchange import Exchange
 from .permissions import Right
 from .property_kinds import DIRECT_REPLY_TO
+from .queue import Queue
 from .remainder import CLEARED_PER_EFFORT
 
 _WITHOUT_LINE_BREAKS = str.maketrans("", "", "\r\n")
@@ -93,8 +97,29 @@ def exchange_delete(channel: Channel, call: ExchangeDelete) -> None:
     name, vhost = _name(call.exchange), channel.connection.vhost
     vhost.check_not_default(name)
     channel.connection.permissions.check(Right.CONFIGURE, "exchange", name)
-    vhost.delete_exchange(name, if_unused=call.if_unused)
-    _answer(channel, call.nowait, ExchangeDeleteOk())
+    exchange = vhost.exchange_to_delete(name, if_unused=call.if_unused)
+    if exchange is None:
+        return _answer(channel, call.nowait, ExchangeDeleteOk())
+    return _delete(channel, exchange, lambda _: _answer(channel, call.nowait, ExchangeDeleteOk()))
+
+
+def _delete(channel: Channel, thing: Exchange | Queue, then: Callable[[int], None]) -> None:
+    """Delete something, in turns if very much is bound to it: the client waits then. `then` is
+    called with the number of messages that were in it.
+    """
+    connection = channel.connection
+    bindings = binding_count(thing)
+    if not is_much(bindings):
+        connection.receiver.effort_left -= bindings
+        return connection.vhost.delete_in_turns(thing, then)
+
+    def gone(messages: int) -> None:
+        if connection.channels.get(channel.number) is channel:
+            then(messages)
+        connection.waited()
+
+    connection.wait()
+    return connection.vhost.delete_in_turns(thing, gone)
 
 
 def exchange_bind(channel: Channel, call: ExchangeBind) -> None:
@@ -249,9 +274,15 @@ def queue_delete(channel: Channel, call: QueueDelete) -> None:
     connection, vhost = channel.connection, channel.connection.vhost
     name = channel.queue_name(_name(call.queue))
     connection.permissions.check(Right.CONFIGURE, "queue", name)
-    count = 0
-    if name in vhost.queues:
-        queue = vhost.queue(name, connection)
-        count = vhost.delete_queue(queue, if_unused=call.if_unused, if_empty=call.if_empty)
-        _count_cleared(channel, count)
-    _answer(channel, call.nowait, QueueDeleteOk(count))
+    if name not in vhost.queues:
+        return _answer(channel, call.nowait, QueueDeleteOk(0))
+    queue = vhost.queue(name, connection)
+
+    def deleted(messages: int) -> None:
+        _count_cleared(channel, messages)
+        _answer(channel, call.nowait, QueueDeleteOk(messages))
+
+    if call.if_unused or call.if_empty:
+        # At once: what is true now need not be so in later turns.
+        return deleted(vhost.delete_queue(queue, if_unused=call.if_unused, if_empty=call.if_empty))
+    return _delete(channel, queue, deleted)

@@ -6,7 +6,7 @@ types. What is not durable, or depends on something that is not, is not written.
 
 import json
 from base64 import b64decode, b64encode
-from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -14,6 +14,21 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from ..amqp.fields import Table, decode_table, encode_table
 from .configuration import DEFAULT_USERS, DEFAULT_VHOSTS
 from .deduplication_exchange import DeduplicationExchange
+from .definition_keys import (
+    BINDING,
+    CONFIGURED_USER,
+    DELETED,
+    EXCHANGE,
+    GLOBAL_PARAMETER,
+    OPERATOR_POLICY,
+    POLICY,
+    QUEUE,
+    SEGMENT,
+    USER,
+    VHOST,
+    parsed,
+    void_keys,
+)
 from .delayed_exchange import DelayedExchange
 from .exchange import Exchange
 from .kept import kept_messages
@@ -29,15 +44,6 @@ if TYPE_CHECKING:
     from .binding import Binding
     from .vhost import VirtualHost
 
-_EXCHANGE, _QUEUE, _BINDING = "exchange", "queue", "binding"
-_SEGMENT = "segment"
-_POLICY, _OPERATOR_POLICY = "policy", "operator_policy"
-_VHOST, _USER = "vhost", "user"
-_GLOBAL_PARAMETER = "global_parameter"
-_CONFIGURED_USER = "configured_user"
-_OF_THE_BROKER = (_USER, _CONFIGURED_USER, _GLOBAL_PARAMETER)
-"""What belongs to no vhost."""
-_DELETED = {"deleted": True}
 _RANKED_FROM = "ranked_from"
 
 _Defined: TypeAlias = list[tuple[list[Any], dict[str, Any]]]
@@ -92,6 +98,14 @@ class Definitions:
         """Never give out numbers up to `last`."""
         self._next_queue_number = count(last + 1)
 
+    def forget_void(self, recovered: "Recovered") -> None:
+        """Take away what is left of what was deleted bit by bit when the broker ended."""
+        with self.together():
+            for key in void_keys(recovered.definitions):
+                del recovered.definitions[key]
+                if self.journal is not None:
+                    self.journal.undefine(key)
+
     def forget_others(self, recovered: "Recovered") -> None:
         """Drop messages of queues that are defined no more: a crash came between the two."""
         defined = set(_numbers(recovered.definitions))
@@ -110,12 +124,12 @@ class Definitions:
             }
             if exchange.number:
                 value["number"] = exchange.number
-            self._define([_EXCHANGE, exchange.vhost_name, exchange.name], value)
+            self._define([EXCHANGE, exchange.vhost_name, exchange.name], value)
 
     def remove_exchange(self, exchange: Exchange) -> None:
         """An exchange was deleted."""
         if exchange.durable:
-            self._undefine([_EXCHANGE, exchange.vhost_name, exchange.name])
+            self._undefine([EXCHANGE, exchange.vhost_name, exchange.name])
 
     def add_queue(self, queue: Queue) -> None:
         """A queue was declared. If its messages have priorities, ranks tell them."""
@@ -139,22 +153,22 @@ class Definitions:
                 value["begins_at"] = queue.begins_at
             if queue.ranks_messages:
                 value[_RANKED_FROM] = ranked_from
-            self._define([_QUEUE, queue.vhost_name, queue.name], value)
+            self._define([QUEUE, queue.vhost_name, queue.name], value)
 
     def remove_queue(self, queue: Queue) -> None:
         """A queue was deleted."""
         if queue.durable:
-            self._undefine([_QUEUE, queue.vhost_name, queue.name])
+            self._undefine([QUEUE, queue.vhost_name, queue.name])
 
     def add_segment(self, stream: StreamQueue, segment: Segment) -> None:
         """A segment of a stream is full, or has grown."""
         first_offset, end_offset, size_bytes, full = segment
-        key = [_SEGMENT, stream.vhost_name, stream.number, first_offset]
+        key = [SEGMENT, stream.vhost_name, stream.number, first_offset]
         self._define(key, {"end": end_offset, "bytes": size_bytes, "full": full})
 
     def remove_segment(self, stream: StreamQueue, first_offset: int) -> None:
         """A segment is gone."""
-        self._undefine([_SEGMENT, stream.vhost_name, stream.number, first_offset])
+        self._undefine([SEGMENT, stream.vhost_name, stream.number, first_offset])
 
     def add_binding(self, binding: "Binding") -> None:
         """A binding was made."""
@@ -169,38 +183,42 @@ class Definitions:
 
     def add_vhost(self, vhost: "VirtualHost") -> None:
         """A vhost was created, or what is set for it has changed."""
-        self._define([_VHOST, vhost.name], vhost.value)
+        self._define([VHOST, vhost.name], vhost.value)
+
+    def begin_to_remove_vhost(self, name: str) -> None:
+        """A vhost is gone; what else is defined in it is void from now on, see `void_keys`."""
+        self._define([VHOST, name], DELETED)
 
     def remove_vhost(self, name: str) -> None:
-        """A vhost was deleted."""
-        self._remove([_VHOST, name], DEFAULT_VHOSTS)
+        """Nothing is defined any more in a vhost that was deleted."""
+        self._remove([VHOST, name], DEFAULT_VHOSTS)
 
     def add_user(self, user: User) -> None:
         """A user was added, or something about it has changed."""
-        self._define([_CONFIGURED_USER if user.is_configured else _USER, user.name], user.value)
+        self._define([CONFIGURED_USER if user.is_configured else USER, user.name], user.value)
 
     def remove_user(self, name: str) -> None:
         """A user was deleted."""
-        self._remove([_USER, name], [user.name for user in DEFAULT_USERS])
+        self._remove([USER, name], [user.name for user in DEFAULT_USERS])
 
     def add_policy(self, vhost_name: str, policy: Policy, *, operator: bool) -> None:
         """A policy, or an operator policy, was set."""
         self._define(
-            [_OPERATOR_POLICY if operator else _POLICY, vhost_name, policy.name],
+            [OPERATOR_POLICY if operator else POLICY, vhost_name, policy.name],
             policy.value,
         )
 
     def remove_policy(self, vhost_name: str, name: str, *, operator: bool) -> None:
         """A policy was deleted."""
-        self._undefine([_OPERATOR_POLICY if operator else _POLICY, vhost_name, name])
+        self._undefine([OPERATOR_POLICY if operator else POLICY, vhost_name, name])
 
     def add_global_parameter(self, name: str, value: JsonValue) -> None:
         """A global parameter was set."""
-        self._define([_GLOBAL_PARAMETER, name], {"value": value})
+        self._define([GLOBAL_PARAMETER, name], {"value": value})
 
     def remove_global_parameter(self, name: str) -> None:
         """A global parameter was deleted."""
-        self._undefine([_GLOBAL_PARAMETER, name])
+        self._undefine([GLOBAL_PARAMETER, name])
 
     def _define(self, key: Sequence[str | int], value: Mapping[str, Any]) -> None:
         if self.journal is not None:
@@ -210,7 +228,7 @@ class Definitions:
     def _remove(self, key: Sequence[str], defaults: Collection[str]) -> None:
         """Undefine something, but note it of what a new broker has: it must not come back."""
         if key[-1] in defaults:
-            self._define(key, _DELETED)
+            self._define(key, DELETED)
         else:
             self._undefine(key)
 
@@ -228,11 +246,11 @@ def restore(
 
     `vhosts` has every vhost that is named in the definitions (see `vhost_names`).
     """
-    defined = list(_parsed(recovered.definitions))
+    defined = list(parsed(recovered.definitions))
     _restore_policies(vhosts, defined)
     segments = _segments(defined)
     for (kind, vhost, *rest), value in defined:
-        if kind == _EXCHANGE:
+        if kind == EXCHANGE:
             exchange = vhosts[vhost].restore_exchange(
                 rest[0],
                 value["type"],
@@ -245,7 +263,7 @@ def restore(
                 _restore_messages(exchange.delayed, recovered, 0)
             elif isinstance(exchange, DeduplicationExchange) and exchange.number:
                 exchange.restore(recovered.messages.get(exchange.number, ()))
-        elif kind == _QUEUE:
+        elif kind == QUEUE:
             queue = vhosts[vhost].restore_queue(
                 rest[0], value["number"], value["auto_delete"], _decoded(value["arguments"])
             )
@@ -253,7 +271,7 @@ def restore(
                 _restore_stream(queue, value["begins_at"], segments)
             _restore_messages(queue, recovered, _ranked_from(queue, value, definitions))
     definitions.forget_others(recovered)
-    bindings = [each for each in defined if each[0][0] == _BINDING]
+    bindings = [each for each in defined if each[0][0] == BINDING]
     for (_, vhost, *rest), _ in sorted(bindings, key=lambda each: each[1].get("after", 0)):
         source, destination_kind, destination, routing_key, arguments = rest
         vhosts[vhost].restore_binding(
@@ -264,9 +282,9 @@ def restore(
 def _restore_policies(vhosts: "dict[str, VirtualHost]", defined: _Defined) -> None:
     """What is set for vhosts, and their policies."""
     for (kind, vhost, *rest), value in defined:
-        if kind == _VHOST and value != _DELETED:
+        if kind == VHOST and value != DELETED:
             vhosts[vhost].restore(value)
-        elif kind in (_POLICY, _OPERATOR_POLICY):
+        elif kind in (POLICY, OPERATOR_POLICY):
             policy = Policy(
                 rest[0],
                 value["pattern"],
@@ -274,7 +292,7 @@ def _restore_policies(vhosts: "dict[str, VirtualHost]", defined: _Defined) -> No
                 value["priority"],
                 value["apply-to"],
             )
-            vhosts[vhost].policies.restore(policy, operator=kind == _OPERATOR_POLICY)
+            vhosts[vhost].policies.restore(policy, operator=kind == OPERATOR_POLICY)
     for each in vhosts.values():
         for exchange in each.exchanges.values():
             each.follow_policies(exchange)
@@ -292,51 +310,33 @@ def _segments(defined: _Defined) -> dict[int, list[Segment]]:
     """The segments of streams, by the number of the stream."""
     found: dict[int, list[Segment]] = {}
     for (kind, _, *rest), value in defined:
-        if kind == _SEGMENT:
+        if kind == SEGMENT:
             number, first_offset = rest
             segment = Segment(first_offset, value["end"], value["bytes"], value.get("full", True))
             found.setdefault(number, []).append(segment)
     return found
 
 
-def vhost_names(definitions: Mapping[bytes, bytes]) -> set[str]:
-    """The vhosts that definitions belong to."""
-    parsed = _parsed(definitions)
-    return {key[1] for key, value in parsed if key[0] not in _OF_THE_BROKER and value != _DELETED}
-
-
-def has_users(definitions: Mapping[bytes, bytes]) -> bool:
-    """Whether there are users, or there were and they have been deleted."""
-    return any(key[0] == _USER for key, _ in _parsed(definitions))
-
-
-def has_vhosts(definitions: Mapping[bytes, bytes]) -> bool:
-    """Whether there are vhosts, or there were and they have been deleted."""
-    return any(key[0] == _VHOST for key, _ in _parsed(definitions)) or bool(
-        vhost_names(definitions)
-    )
-
-
 def restored_users(recovered: "Recovered") -> dict[str, User]:
     """The users by their names."""
     return {
         key[1]: restored_user(key[1], value)
-        for key, value in _parsed(recovered.definitions)
-        if key[0] == _USER and value != _DELETED
+        for key, value in parsed(recovered.definitions)
+        if key[0] == USER and value != DELETED
     }
 
 
 def rights_of_configured_users(definitions: Mapping[bytes, bytes]) -> dict[str, dict[str, Any]]:
     """What users of the configuration file have been given besides, by their names."""
-    return {key[1]: value for key, value in _parsed(definitions) if key[0] == _CONFIGURED_USER}
+    return {key[1]: value for key, value in parsed(definitions) if key[0] == CONFIGURED_USER}
 
 
 def restored_global_parameters(recovered: "Recovered") -> dict[str, JsonValue]:
     """The values of the global parameters by their names."""
     return {
         key[1]: value["value"]
-        for key, value in _parsed(recovered.definitions)
-        if key[0] == _GLOBAL_PARAMETER
+        for key, value in parsed(recovered.definitions)
+        if key[0] == GLOBAL_PARAMETER
     }
 
 
@@ -347,7 +347,7 @@ def last_queue_number(definitions: Mapping[bytes, bytes]) -> int:
 
 def _numbers(definitions: Mapping[bytes, bytes]) -> list[int]:
     """The numbers of all that has messages in the journal."""
-    return [value["number"] for _, value in _parsed(definitions) if "number" in value]
+    return [value["number"] for _, value in parsed(definitions) if "number" in value]
 
 
 def _ranked_from(queue: Queue, value: dict[str, Any], definitions: Definitions) -> int:
@@ -367,18 +367,13 @@ def _restore_messages(queue: Queue, recovered: "Recovered", ranked_from: int) ->
         queue.restore(kept)
 
 
-def _parsed(definitions: Mapping[bytes, bytes]) -> Iterator[tuple[list[Any], dict[str, Any]]]:
-    for key, value in definitions.items():
-        yield json.loads(key), json.loads(value)
-
-
 def _binding_key(binding: "Binding") -> list[str]:
     destination = binding.destination
-    kind = _QUEUE if isinstance(destination, Queue) else _EXCHANGE
+    kind = QUEUE if isinstance(destination, Queue) else EXCHANGE
     source = binding.source
     arguments = _encoded(dict(sorted(binding.arguments.items())))
     return [
-        _BINDING,
+        BINDING,
         source.vhost_name,
         source.name,
         kind,

@@ -1,23 +1,31 @@
-"""Deleting very many queues at once, those of a connection or of a vhost, and what was in them.
+"""Deleting very much at once: the queues of a connection, and what very much is bound to.
 
 Connections may leave thousands of exclusive queues behind: they go in several turns, and the client
 has its connection.close-ok when all are gone. What was in the queues is settled after that, so much
 in each turn for all of them together.
+
+A queue or an exchange with thousands of bindings loses them in several turns, and then goes itself.
+To the client that deletes it that is one step; to others it is as if it had been unbound before. In
+the journal it goes first, so that no restart brings it back with some of its bindings.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from .clearing import CLEARED_AT_ONCE, Clearing, Clearings
+from .queue import Queue
 
 if TYPE_CHECKING:
     from .connection import Connection
-    from .queue import Queue
+    from .exchange import Exchange
     from .vhost import VirtualHost
 
 DELETED_AT_ONCE = 250
-"""How many queues are deleted in one turn."""
+"""How many queues and bindings are deleted in one turn, of those that are deleted together."""
+
+UNBOUND_AT_ONCE = 500
+"""How many bindings a queue or an exchange that is deleted loses in one turn."""
 
 
 class Sweep(Clearings):
@@ -91,9 +99,67 @@ class ExclusiveQueues:
         return self.dirty
 
     def _delete_some(self) -> bool:
-        some = (self._left.popleft() for _ in range(min(len(self._left), DELETED_AT_ONCE)))
-        delete_together(self._connection.vhost, some, self._sweep)
+        vhost, most = self._connection.vhost, DELETED_AT_ONCE
+        while self._left and most > 0:
+            queue = self._left[0]
+            most -= 1 + vhost.unbind_some(queue, most)
+            if not queue.destination_of:
+                delete_together(vhost, [self._left.popleft()], self._sweep)
         return bool(self._left)
+
+
+class Deletion:
+    """A queue or an exchange that is being deleted, as `Work`; `then` is called when it is gone.
+
+    What is bound to it meanwhile counts no more: it goes when all that was bound at first is gone.
+    """
+
+    __slots__ = ("_left", "_then", "_thing", "_vhost", "dirty", "name", "vhost_name")
+
+    def __init__(
+        self, vhost: "VirtualHost", thing: "Queue | Exchange", then: Callable[[int], None]
+    ):
+        self._vhost = vhost
+        self._thing = thing
+        self._then = then
+        self._left = binding_count(thing)
+        self.name = thing.name
+        self.vhost_name = vhost.name
+        self.dirty = False
+
+    @property
+    def is_much(self) -> bool:
+        """Whether there is more than one turn should take away."""
+        return is_much(self._left)
+
+    def dispatch(self) -> bool:
+        """Take some bindings away, or the thing itself; True if there is more."""
+        count = 0
+        try:
+            self.dirty = self.is_much and self._vhost.has(self._thing)
+            if self.dirty:
+                self._left -= UNBOUND_AT_ONCE
+                self._vhost.unbind_some(self._thing, UNBOUND_AT_ONCE)
+            else:
+                count = self._vhost.delete(self._thing)
+        except BaseException:
+            self.dirty = False
+            raise
+        finally:
+            if not self.dirty:
+                self._then(count)
+        return self.dirty
+
+
+def is_much(bindings: int) -> bool:
+    """Whether so many are taken away in several turns."""
+    return bindings > UNBOUND_AT_ONCE
+
+
+def binding_count(thing: "Queue | Exchange") -> int:
+    """How many bindings go with a queue or an exchange."""
+    as_source = 0 if isinstance(thing, Queue) else len(thing.bindings)
+    return as_source + len(thing.destination_of)
 
 
 def delete_together(vhost: "VirtualHost", queues: "Iterable[Queue]", sweep: Sweep) -> None:

@@ -107,13 +107,14 @@ class Policies:
             changed, self._changed = self._changed, []
             self._apply(changed)
 
-    def clear(self) -> None:
-        """Remove all from the journal: the vhost is being deleted, queues and all."""
+    def take_away(self) -> Generator[None, None, None]:
+        """Remove all, one in each step: the vhost is gone, queues and all."""
         for operator in (False, True):
-            for name in self._of(operator):
+            policies = self._of(operator)
+            while policies:
+                name, _ = policies.popitem()
                 self._definitions.remove_policy(self._vhost_name, name, operator=operator)
-            self._of(operator).clear()
-        self._best_first.clear()
+                yield
 
     def restore(self, policy: Policy, *, operator: bool) -> None:
         """Have a policy again that is in the journal; it is not applied yet."""

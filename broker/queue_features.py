@@ -90,7 +90,7 @@ def _change_lease(
         queue.lease.end()
         queue.lease = None
     if expires_ms is not None:
-        queue.lease = Lease(queue, expires_ms, intake.timers, vhost.delete_queue)
+        queue.lease = Lease(queue, expires_ms, intake.timers, vhost.delete_in_turns)
 
 
 def _dead_letters(settings: QueueSettings) -> tuple[str | None, str | None]:

@@ -1,6 +1,7 @@
 """The exchanges of a virtual host, what is bound to them, and where messages go from there."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from ..amqp.errors import AccessRefused, NotFound, PreconditionFailed
@@ -193,7 +194,15 @@ class Topology:
         )
 
     def delete_exchange(self, name: str, *, if_unused: bool = False) -> None:
-        """Delete an exchange and its bindings; one that is not there is fine.
+        """Delete an exchange and its bindings; one that is not there is fine. Raises as
+        `exchange_to_delete`.
+        """
+        exchange = self.exchange_to_delete(name, if_unused=if_unused)
+        if exchange is not None:
+            self._remove_exchanges([exchange])
+
+    def exchange_to_delete(self, name: str, *, if_unused: bool = False) -> Exchange | None:
+        """The exchange of that name, None if it is not there.
 
         Raises AccessRefused for the predeclared ones, PreconditionFailed if it is in use.
         """
@@ -204,11 +213,9 @@ class Topology:
                 f"deletion of system exchange '{name}' in vhost '{self.name}' not allowed"
             )
         exchange = self.exchanges.get(name)
-        if exchange is None:
-            return
-        if if_unused and exchange.bindings:
+        if exchange is not None and if_unused and exchange.bindings:
             raise PreconditionFailed(f"{exchange!r} in use")
-        self._remove_exchanges([exchange])
+        return exchange
 
     def _remove_exchanges(self, doomed: list[Exchange]) -> None:
         """Remove exchanges, and those that are to go with what they led to."""
@@ -223,7 +230,7 @@ class Topology:
                     binding.destination_bindings.pop(binding, None)
                     self._definitions.remove_binding(binding)
                 exchange.end()
-                doomed += self._unbind_destination(exchange.destination_of)
+                doomed += self._unbind(exchange.destination_of)
         self.epoch += 1
 
     # --- bindings -----------------------------------------------------------------------------
@@ -279,14 +286,25 @@ class Topology:
         if exchange == "":
             raise AccessRefused(_ON_DEFAULT_EXCHANGE)
 
-    def _unbind_destination(self, bindings: dict[Binding, None]) -> list[Exchange]:
-        """Take away all bindings of a destination; return the exchanges that are to go as well."""
-        sources = [binding.source for binding in bindings]
-        for binding in list(bindings):
+    def unbind_some(self, thing: "Destination", most: int) -> int:
+        """Take bindings away from and to something that is being deleted, so many at most; return
+        how many. Auto-delete exchanges that have no other go with them.
+        """
+        some = list(islice(thing.destination_of, most))
+        if isinstance(thing, Exchange):
+            some += islice(thing.bindings.values(), most - len(some))
+        with self._definitions.together():
+            self._remove_exchanges(self._unbind(some))
+        return len(some)
+
+    def _unbind(self, bindings: Iterable[Binding]) -> list[Exchange]:
+        """Take bindings away; return the exchanges that are to go as well."""
+        taken = list(bindings)
+        for binding in taken:
             binding.source.unbind(binding.destination, binding.routing_key, binding.arguments)
+            binding.destination_bindings.pop(binding, None)
             self._definitions.remove_binding(binding)
-        bindings.clear()
-        return _useless(sources)
+        return _useless([binding.source for binding in taken])
 
     # --- routing ------------------------------------------------------------------------------
 

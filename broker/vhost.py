@@ -5,7 +5,7 @@ embedding code later. Operations check everything that does not depend on who as
 errors with RabbitMQ's texts.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..amqp.errors import (
@@ -15,7 +15,7 @@ from ..amqp.errors import (
     ResourceLocked,
 )
 from ..amqp.fields import Table
-from .deletion import Sweep, delete_together
+from .deletion import Deletion, Sweep, delete_together
 from .equivalence import check_equivalent_queue
 from .exchange import Exchange
 from .exchange_declaration import PREDECLARED
@@ -231,7 +231,7 @@ class VirtualHost(Topology):
         del self.queues[queue.name]
         with self._definitions.together():
             self._definitions.remove_queue(queue)
-            self._remove_exchanges(self._unbind_destination(queue.destination_of))
+            self._remove_exchanges(self._unbind(queue.destination_of))
         if queue.exclusive_owner is not None:
             del queue.exclusive_owner.exclusive_queues[queue]
         for consumer in list(queue.consumers.all):
@@ -240,13 +240,62 @@ class VirtualHost(Topology):
         self.epoch += 1
         return count
 
-    def clear(self) -> None:
-        """Delete all that is in it, the vhost itself being about to go."""
-        delete_together(self, tuple(self.queues.values()), Sweep(self))
-        for exchange in list(self.exchanges.values()):
+    def delete_in_turns(
+        self, thing: Queue | Exchange, then: Callable[[int], None] = lambda count: None
+    ) -> None:
+        """Delete a queue or an exchange, whatever is in it or uses it: at once, or if very much is
+        bound to it, in the turns to come. `then` is called when it is gone, with how many ready
+        messages it held.
+        """
+        deletion = Deletion(self, thing, then)
+        if deletion.is_much:
+            # What is bound to something that is not defined comes back after no restart.
+            self._undefine(thing)
+        if deletion.dispatch():
+            self.mark_dirty(deletion)
+
+    def _undefine(self, thing: Queue | Exchange) -> None:
+        if isinstance(thing, Queue):
+            self._definitions.remove_queue(thing)
+        else:
+            self._definitions.remove_exchange(thing)
+
+    def has(self, thing: Queue | Exchange) -> bool:
+        """Whether a queue or an exchange is still there."""
+        there = self.queues if isinstance(thing, Queue) else self.exchanges
+        return there.get(thing.name) is thing
+
+    def delete(self, thing: Queue | Exchange) -> int:
+        """Delete a queue or an exchange, if it is still there, with all that is left of its
+        bindings. Returns how many ready messages it held.
+        """
+        if self.has(thing):
+            if isinstance(thing, Queue):
+                return self.delete_queue(thing)
+            self._remove_exchanges([thing])
+        return 0
+
+    def take_apart(self) -> Generator[None, None, None]:
+        """Delete all that is in it, a bit in each step. The vhost itself is gone already.
+
+        Exchanges go first, so that nothing comes to a queue any more that is no more, and what was
+        bound need not be looked for in them.
+        """
+        for exchange in tuple(self.exchanges.values()):
+            for binding in tuple(exchange.bindings.values()):
+                binding.destination_bindings.pop(binding, None)
+                self._definitions.remove_binding(binding)
+                yield
+            self.exchanges.pop(exchange.name, None)
             if exchange.name not in ("", *PREDECLARED):
-                self._remove_exchanges([exchange])
-        self.policies.clear()
+                self._definitions.remove_exchange(exchange)
+            exchange.end()
+            yield
+        sweep = Sweep(self)
+        for queue in tuple(self.queues.values()):
+            delete_together(self, [queue], sweep)
+            yield
+        yield from self.policies.take_away()
 
     def add_reply_queue(self, name: str) -> Queue:
         """Create a queue for direct replies; it is reached by its name alone."""

@@ -31,6 +31,10 @@ def left(server: FakeServer) -> int:
     return len(server.broker.vhosts["/"].queues)
 
 
+def bound(server: FakeServer, exchange: str) -> int:
+    return len(server.broker.vhosts["/"].exchanges[exchange].bindings)
+
+
 def one_turn(server: FakeServer) -> None:
     server.broker.finish_turn()
     for connection in server.broker.take_touched():
@@ -69,8 +73,8 @@ def test_a_vhost_that_is_deleted_meanwhile_takes_them_along(server: FakeServer) 
     client.connection.lost("the client closed the TCP connection")
     vhost = server.broker.vhosts["/"]
     Administration(server.broker).delete_vhost("/")
-    assert not vhost.queues
     server.end_turn()
+    assert not vhost.queues
     assert not server.broker.dirty
 
 
@@ -89,3 +93,16 @@ def test_what_was_in_queues_is_settled_so_much_in_each_turn_for_all_of_them() ->
     server.end_turn()
     assert not server.journal.index.by_owner()
     assert not server.restarted(clean=False).broker.vhosts
+
+
+def test_what_is_bound_to_exclusive_queues_counts_like_queues(server: FakeServer) -> None:
+    client = owner_of_many(server)
+    for number in range(15):
+        client.bind(QUEUES[0], "amq.topic", f"a.{number}")
+    client.connection.receive(CLOSE)
+    assert (left(server), bound(server, "amq.topic")) == (35, 5)
+    one_turn(server)
+    assert (left(server), bound(server, "amq.topic")) == (30, 0)
+    server.end_turn()
+    client.expect(Connection.CloseOk, 0)
+    assert left(server) == 0
