@@ -103,7 +103,7 @@ class Comparison:
         if client.owed is not None:
             (channel, answer), client.owed = client.owed, None
             return self._answer(it, channel, answer)
-        return self._expected(it, it.pending.popleft()) if it.pending else None
+        return self._expected(it, it.pending.popleft()) if it.has_come_to_next else None
 
     def _expected(self, it: SimulatedClient, command: Command) -> list[Expected]:
         """Carry a command out; what the client must get for it, unless that takes several turns."""
@@ -219,8 +219,9 @@ class Comparison:
     def _check_nothing_is_missing(self) -> None:
         self._check_queues()
         model = self._stage.model
-        busy = [it.model for it in self._stage.clients.values() if it.model.busy]
-        kept_back = busy + [it.model for it in self._stage.waiting]
+        clients = self._stage.clients.values()
+        kept_back = [it.model for it in clients if it.model.busy or it.fake.connection.waiting]
+        kept_back += [it.model for it in self._stage.waiting]
         for channel, tag in model.cancels:
             is_open = channel.client.channels.get(channel.number) is channel
             if is_open and not channel.closing and channel.client not in kept_back:
@@ -229,7 +230,7 @@ class Comparison:
         model.cancels = [each for each in model.cancels if each[0].client in kept_back]
 
         for it in self._stage.clients.values():
-            waits = bool(it.model.busy or it.waiting)
+            waits = bool(it.model.busy or it.waiting or it.fake.connection.waiting)
             for channel in it.model.channels.values():
                 timeouts.check_open(channel, model.now_ms, waits=waits)
 

@@ -92,10 +92,8 @@ class Conversation:
                     continue
                 again = True
                 it.flushed = False
-                sent, it.outbox = it.outbox, []
                 self._stage.begin()
-                it.pending.extend(sent)
-                data = b"".join(command.wire for command in sent)
+                data = it.send()
                 cut = len(data) * 31 % (len(data) + 1)  # somewhere, also within a frame
                 try:
                     it.fake.connection.receive(data[:cut])

@@ -6,6 +6,7 @@ from random import Random
 
 from leveret.broker.commit import Commit
 from leveret.broker.turn_bounds import TurnBounds
+from leveret.broker.work import ChannelWork
 from leveret.storage.settings import Settings
 
 from . import space, streams
@@ -65,7 +66,7 @@ class Run:
             snapshots=story.snapshots,
         )
         at_once = story.at_once
-        bounds = TurnBounds(at_once, at_once, at_once)
+        bounds = TurnBounds(at_once, at_once, at_once, effort=story.effort)
         world = World(settings, story.memory_budget_bytes, bounds)
         self._stage = Stage(world, Model(at_once), complaints)
         self._stage.use(self._stage.model)
@@ -101,12 +102,13 @@ class Run:
         self._comparison.look()
 
     def go_on(self, pick: int) -> None:
-        """A turn for one channel that has much to do."""
+        """A turn for one client that has much to do."""
         if not self.world.broker.put_off:
             return
         self._stage.begin()
         work = self.world.go_on(pick)
-        self._stage.model.turns.go_on(work.name, commits=isinstance(work, Commit))
+        if isinstance(work, ChannelWork):
+            self._stage.model.turns.go_on(work.name, commits=isinstance(work, Commit))
         self._comparison.look()
 
     def wait(self, milliseconds: int) -> None:

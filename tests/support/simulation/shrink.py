@@ -53,7 +53,7 @@ def told(seed: int, story_: Story, error: BaseException) -> str:
         f"seed {seed}: {error or type(error).__name__}",
         f"  segments of {story_.segment_bytes} bytes, memory budget"
         f" {story_.memory_budget_bytes} bytes, snapshots {story_.snapshots},"
-        f" {story_.at_once} at once",
+        f" {story_.at_once} at once, effort {story_.effort}",
         *(f"  {n}. {action}" for n, action in enumerate(story_.actions, 1)),
     ]
     return "\n".join(lines)

@@ -19,6 +19,8 @@ class Command:
     name: str
     options: dict[str, Any]
     wire: bytes
+    ends_at: int = 0
+    """Where it ends in all that the client has sent."""
 
 
 @dataclass(slots=True, eq=False)
@@ -30,10 +32,26 @@ class SimulatedClient:
     outbox: list[Command] = field(default_factory=list)
     flushed: bool = False
     pending: deque[Command] = field(default_factory=deque)
+    sent_bytes: int = 0
     waiting: Expected | None = None
     """The answer that the broker keeps back until the disk has caught up."""
     may_send: set[int] = field(default_factory=set)
     """The channels that it takes for open."""
+
+    def send(self) -> bytes:
+        """What is to be sent, which is pending from now on."""
+        sent, self.outbox = self.outbox, []
+        for command in sent:
+            self.sent_bytes += len(command.wire)
+            command.ends_at = self.sent_bytes
+        self.pending.extend(sent)
+        return b"".join(command.wire for command in sent)
+
+    @property
+    def has_come_to_next(self) -> bool:
+        """Whether the broker has taken the next command: it may leave some for later turns."""
+        taken = self.sent_bytes - self.fake.connection.receiver.kept_bytes
+        return bool(self.pending) and self.pending[0].ends_at <= taken
 
     def queue(self, channel: int, name: str, options: dict[str, Any], call: Any) -> None:
         """Put a method, or bytes, behind what is to be sent."""

@@ -59,14 +59,19 @@ class Story:
     snapshots: bool
     at_once: int
     """How much of a channel's work is done in one turn."""
+    effort: int
+    """How much of what a client sends is dealt with in one turn."""
 
 
 def story(seed: int) -> Story:
     """The story of a seed."""
     chance = Random(seed)
     at_once = chance.choice((1, 2, 3, *[ALL_AT_ONCE] * 4))
+    effort = chance.choice((1, 3, 20, *[ALL_AT_ONCE] * 4))
     cast = _cast(chance)
-    scene = _Scene(chance, cast, _exchanges(chance, cast), in_turns=at_once < ALL_AT_ONCE)
+    scene = _Scene(
+        chance, cast, _exchanges(chance, cast), in_turns=min(at_once, effort) < ALL_AT_ONCE
+    )
     scene.prelude()
     for _ in range(chance.choice((20, 60, 120))):
         scene.add_one()
@@ -82,6 +87,7 @@ def story(seed: int) -> Story:
         memory_budget_bytes=0 if roomy else chance.choice(budgets),
         snapshots=chance.random() < 0.5,
         at_once=at_once,
+        effort=effort,
     )
 
 

@@ -30,6 +30,7 @@ from leveret.broker.message import Message, restored
 from leveret.broker.modulus_hash_exchange import ModulusHashExchange
 from leveret.broker.policy_checks import checked_policy
 from leveret.broker.random_exchange import RandomExchange
+from leveret.broker.remainder import Remainder
 from leveret.broker.server import COMMIT_DELAY_S, LAZY_MAX_BYTES
 from leveret.broker.stream_queue import StreamQueue
 from leveret.broker.turn_bounds import TurnBounds
@@ -54,17 +55,20 @@ _HAIR_S, _TOGETHER_S, _DIGITS = 1e-9, 1e-7, 6
 """What is due at the same millisecond is due together, whatever rounding has done to it."""
 
 
+_SLOW = (ChannelWork, Remainder)
+
+
 class PowerLoss(Exception):
     """Comes from the disk in the middle of an operation."""
 
 
 class _Broker(Broker):
-    """A broker whose channels have a turn for what is much work only when they are given one."""
+    """A broker whose clients have a turn for what is much work only when they are given one."""
 
     put_off: list[Work]
 
     def mark_dirty(self, work: Work) -> None:
-        if isinstance(work, ChannelWork):
+        if isinstance(work, _SLOW):
             work.dirty = True
             self.put_off.append(work)
         else:
@@ -208,8 +212,7 @@ class World(FakeServer):
         super().one_turn()
         works, self.broker.dirty = self.broker.dirty, []
         for work in works:
-            waits = isinstance(work, ChannelWork)
-            (self.broker.put_off if waits else self.broker.dirty).append(work)
+            (self.broker.put_off if isinstance(work, _SLOW) else self.broker.dirty).append(work)
 
     def end_turn(self) -> None:
         try:
