@@ -15,7 +15,8 @@ from leveret.broker.alarms import Alarm
 from leveret.storage.errors import JournalError
 from leveret.storage.settings import Settings
 from memory_disk import MemoryDisk
-from simulation.world import World, small_scale
+from simulation.scale import small_scale
+from simulation.world import World
 
 PERSISTENT, TRANSIENT = 2, 1
 LOG = "journal-0000000001.log"

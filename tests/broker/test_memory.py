@@ -14,7 +14,8 @@ from leveret.broker.queue import Queue
 from leveret.broker.store import JournalStore
 from leveret.storage.journal import Journal
 from leveret.storage.settings import Settings
-from simulation.world import World, small_scale
+from simulation.scale import small_scale
+from simulation.world import World
 
 LARGE_BYTES = 100_000
 AT_ONCE = LOADED_BYTES // LARGE_BYTES

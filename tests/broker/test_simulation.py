@@ -29,9 +29,9 @@ from leveret.broker.vhost import VirtualHost
 from leveret.storage.batch import Batch
 from leveret.storage.journal import Journal
 from simulation.run import Run
+from simulation.scale import small_scale
 from simulation.shrink import failure, kind, report, shrink
 from simulation.stories import Story, story
-from simulation.world import small_scale
 
 SEEDS_A_TEST = 50
 

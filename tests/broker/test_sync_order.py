@@ -26,7 +26,8 @@ from leveret.amqp.methods import (
 )
 from leveret.storage.settings import Settings
 from raw_client import RawClient, connected
-from simulation.world import World, small_scale
+from simulation.scale import small_scale
+from simulation.world import World
 
 PERSISTENT = 2
 BURSTS = (1, 1, 3, 40, 1, 200, 7)

@@ -139,6 +139,19 @@ class Plots(Actions):
         self._add("settle", **on, **how, pick=0, multiple=2, more=0)
         self._lose_power()
 
+    def _die_again(self) -> None:
+        """Messages die, and so do the dead letters, in one queue after the other."""
+        queue, on = self.chance.choice(self._burying), self._without_transactions()
+        self._publish(queue, exchange=-1, count=self.chance.choice((1, 2, 5)), size=8)
+        for _ in range(self.chance.choice((3, 5, 8))):
+            for _ in range(self.chance.choice((1, 2))):
+                self._add("get", **on, queue=queue, no_ack=0, blind=0, more=0)
+                self._add("settle", **on, how=1, requeue=0, twice=0, pick=9, multiple=0, more=0)
+            if self.chance.random() < 0.4:
+                self.chance.choice((self._wait, self._wait, self._restart))()
+            to = QUEUES[list(QUEUES)[queue]].dead_letter_key
+            queue = list(QUEUES).index(to) if to else queue
+
     def _bury_copies(self) -> None:
         """Messages with copies die, mostly after the broker has forgotten who sent them."""
         queue, on = self.chance.choice(self._copying_letters), self._without_transactions()

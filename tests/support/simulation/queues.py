@@ -125,6 +125,7 @@ QUEUES: dict[str, Traits] = {
     "e1": Traits(takes_expirations=True, dead_letter_exchange=GRAVES),
     "e2": Traits(ttl_ms=0, **_to_queue("r0")),
     "r0": Traits(**_to_queue("e2")),
+    "n0": Traits(ttl_ms=200, **_to_queue("n0")),
     "m0": Traits(max_length=3, **_to_queue("d1")),
     "m1": Traits(max_length=3, overflow=REJECT_PUBLISH),
     "m2": Traits(max_bytes=700, overflow=REJECT_PUBLISH_DLX, **_to_queue("d0")),

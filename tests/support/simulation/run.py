@@ -18,10 +18,11 @@ from .model import Model
 from .policies import POLICIES
 from .queues import QUEUES
 from .recovery import check_crash, check_restart, start_over
+from .scale import small_scale
 from .stage import Stage
 from .stories import Story
 from .things import Violation
-from .world import ROOMY_BYTES, PowerLoss, World, small_scale
+from .world import ROOMY_BYTES, PowerLoss, World
 
 
 class _Complaints(logging.Handler):

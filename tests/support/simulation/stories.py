@@ -17,7 +17,8 @@ _STREAMS = "w0 w1 w1 w1 w2 w2 d0"
 _SPECIAL = (
     "e0 e1 e1 e1",
     "e0 e0 m0",
-    "e2 r0",
+    "e2 r0 r0",
+    "n0 n0",
     "m1 m2",
     "b0 e0 m0",
     "q0 q0 b0",
@@ -127,6 +128,7 @@ class _Scene(Plots):
             self._fail_again: chance.choice((2, 6)) if self._counting else 0,
             self._return_and_restart: chance.choice((0, 3, 6)) if self._counting else 0,
             self._bury: chance.choice((1, 2, 4)) if self._burying else 0,
+            self._die_again: chance.choice((2, 4)) if self._burying else 0,
             self._govern: chance.choice((2, 5)) if self._governed else 0,
             self._bury_copies: chance.choice((1, 3)) if self._copying_letters else 0,
             self._reroute: chance.choice((0, 2, 5)) if self._choosy else chance.choice((0, 0, 1)),

@@ -6,36 +6,22 @@ when it is asked for, so that a crash can come between any two of these.
 
 import random
 from collections import Counter
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import count
 from typing import Any
 
-import pytest
-
 from fake_client import FakeClient, FakeServer
-from leveret.broker import clearing as clearing_module
-from leveret.broker import delay_line as delay_line_module
-from leveret.broker import held_deliveries as held_deliveries_module
-from leveret.broker import line as line_module
-from leveret.broker import queue as queue_module
-from leveret.broker import stream_cursor as stream_cursor_module
-from leveret.broker import stream_queue as stream_queue_module
 from leveret.broker.alarms import Alarm
 from leveret.broker.broker import Broker
 from leveret.broker.configuration import Configuration
-from leveret.broker.consistent_hash_exchange import ConsistentHashExchange
 from leveret.broker.delayed_exchange import DelayedExchange
 from leveret.broker.message import Message, restored
-from leveret.broker.modulus_hash_exchange import ModulusHashExchange
 from leveret.broker.policy_checks import checked_policy
-from leveret.broker.random_exchange import RandomExchange
 from leveret.broker.remainder import Remainder
 from leveret.broker.server import COMMIT_DELAY_S, LAZY_MAX_BYTES
 from leveret.broker.stream_queue import StreamQueue
 from leveret.broker.turn_bounds import TurnBounds
 from leveret.broker.work import ChannelWork, Work
-from leveret.storage import log as log_module
 from leveret.storage.batch import Batch
 from leveret.storage.errors import DiskFull, JournalError, JournalFailed
 from leveret.storage.journal import Journal
@@ -43,7 +29,7 @@ from leveret.storage.opening import Recovered, open_journal
 from leveret.storage.settings import Settings
 from memory_disk import MemoryDisk
 
-from .choices import Choices, telling
+from .choices import Choices
 from .names import name_of, number_of
 from .policies import PolicyTraits
 from .things import Violation
@@ -215,8 +201,13 @@ class World(FakeServer):
             (self.broker.put_off if isinstance(work, _SLOW) else self.broker.dirty).append(work)
 
     def end_turn(self) -> None:
+        timers = self.broker.timers
         try:
             super().end_turn()
+            while (due := timers.next_deadline()) is not None and due <= timers.now + _HAIR_S:
+                timers.now = max(timers.now, due)  # what was not done at once goes on
+                timers.run()
+                super().end_turn()
         except JournalError:  # a message could not be read back
             self.failed = True
         if self.failed:
@@ -363,28 +354,3 @@ def _is_dropped(queue: Any, stored: int) -> bool:
 def body_of(number: int, size: int) -> bytes:
     """A body of about that size that begins with its number."""
     return f"{number} ".encode().ljust(size, b".")
-
-
-@contextmanager
-def small_scale() -> Generator[None, None, None]:
-    """Make everything small that is large for speed's sake, so that a few messages reach it, and
-    have exchanges tell what they choose.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(line_module, "LOADED_MESSAGES", 3)
-        patch.setattr(line_module, "PAGED_MESSAGES", 4)
-        patch.setattr(delay_line_module, "BATCH_MESSAGES", 4)
-        patch.setattr(held_deliveries_module, "SHED_AT_ONCE", 4)
-        patch.setattr(clearing_module, "CLEARED_AT_ONCE", 2)
-        patch.setattr(clearing_module, "IDS_PER_MESSAGE", 1)
-        patch.setattr(queue_module, "BATCH_MESSAGES", 4)
-        patch.setattr(queue_module, "CATCH_UP_BATCHES", 10_000)
-        patch.setattr(stream_queue_module, "BATCH_MESSAGES", 4)
-        patch.setattr(stream_queue_module, "SHARE_MESSAGES", 2)
-        patch.setattr(stream_queue_module, "NOTED_BYTES", 200)
-        patch.setattr(stream_queue_module, "DROPPED_SEGMENTS", 1)
-        patch.setattr(stream_cursor_module, "AHEAD_MESSAGES", 3)
-        patch.setattr(log_module, "BLOCK_BYTES", 256)
-        for kind in (ConsistentHashExchange, ModulusHashExchange, RandomExchange):
-            patch.setattr(kind, "match", telling(kind.match))
-        yield
