@@ -8,8 +8,9 @@ one of these arguments of the exchange names:
 * `hash-property`: message_id, correlation_id or timestamp.
 
 A message without it is hashed too, all such messages alike. Of the bindings of one destination only
-the first counts; when that is removed, the next one does. Keys, properties, and headers that are
-text, whole numbers, booleans or timestamps fall into the bucket that RabbitMQ 3.13 gives them.
+the first counts; when that is removed, the next one does, in its own place. Keys, properties, and
+headers that are text, whole numbers, booleans or timestamps fall into the bucket that RabbitMQ 3.13
+gives them.
 """
 
 from bisect import bisect_right
@@ -80,11 +81,9 @@ class ConsistentHashExchange(Exchange):
     def removed(self, binding: Binding) -> None:
         if self._counted[binding.destination] is not binding:
             return
-        del self._counted[binding.destination]
+        self._counted = {}
         for other in self.bindings.values():
-            if other.destination is binding.destination:
-                self._counted[other.destination] = other
-                break
+            self._counted.setdefault(other.destination, other)
         self._destinations = list(self._counted)
         weights = (_weight(binding.routing_key) for binding in self._counted.values())
         self._ends = list(accumulate(weights))

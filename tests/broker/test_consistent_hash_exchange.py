@@ -260,6 +260,19 @@ def test_keys_lead_to_the_same_queues_after_a_restart():
     assert len(set(before)) > 1
 
 
+def test_next_binding_counts_in_its_place_also_before_a_restart():
+    server = DurableServer()
+    client = server.connect()
+    declare_exchange(client, "x-consistent-hash", durable=True)
+    for queue, weight in (("a", "1"), ("b", "3"), ("a", "5"), ("c", "2")):
+        client.declare(queue, durable=True)
+        client.bind(queue, "x", weight)
+    client.request(Queue.Unbind(queue="a", exchange="x", routing_key="1"), Queue.UnbindOk)
+    client.declare("d", durable=True)
+    before = places(client, 20)
+    assert places(server.restarted().connect(), 20) == before
+
+
 def test_bindings_keep_their_order_whatever_order_the_journal_gives_them_in():
     server = DurableServer()
     client = server.connect()

@@ -237,7 +237,7 @@ class World(FakeServer):
         """Have the next turn that is due by then; False if there is none, and it is that time."""
         timers = self.broker.timers
         due = timers.next_deadline()
-        if self.failed or due is None or due > end_s + _HAIR_S:
+        if self.failed or due is None or due > end_s + _TOGETHER_S:
             timers.now = max(timers.now, round(end_s, _DIGITS))
             return False
         together_s = max(timers.now, due) + _TOGETHER_S
