@@ -34,7 +34,7 @@ class Doings(ReplyDoings):
 
     def _would_meet(self, name: str, *others: str) -> bool:
         """Whether there are, or may soon be, consumers of a special queue, or others of these
-        commands on it.
+        commands on it, and something else has yet to be done.
 
         Such a queue delivers in the middle of a turn before it is looked into, which no client can
         see from outside. It is left to the unit tests. So are consumers of those that refuse
@@ -43,9 +43,15 @@ class Doings(ReplyDoings):
         if not traits_of(name).is_special:
             return False
         known = self._stage.model.queues.get(name)
-        if known is not None and known.consumers:
+        if known is not None and known.consumers and not self._is_quiet:
             return True
         return bool({"consume", *others} & {each for _, each in self._coming(name)})
+
+    @property
+    def _is_quiet(self) -> bool:
+        """Whether all that was sent has been dealt with, and nothing else is to be sent with it."""
+        busy = any(it.outbox or it.pending for it in self._stage.clients.values())
+        return not busy and not self._stage.world.broker.put_off
 
     def _coming(self, name: str) -> set[tuple[int, str]]:
         """The commands on a queue that are still to be carried out, and whose they are."""
