@@ -85,13 +85,13 @@ def test_acknowledgements_that_are_not_written_are_noticed(monkeypatch: pytest.M
 
     monkeypatch.setattr(DelayLine, "settle", settle_delayed)
     monkeypatch.setattr(Journal, "settle", lambda self, owner, message_id: None)
-    assert len(first_failure(("risen", "restart", "half a transaction")).actions) <= 12
+    assert len(first_failure(("risen", "restart", "half a transaction", "space")).actions) <= 12
 
 
 @pytest.mark.slow
 def test_a_delayed_message_that_stays_on_disk_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DelayLine, "settle", lambda self, message: None)
-    first_failure(("risen", "restart", "half a transaction"))
+    first_failure(("risen", "restart", "half a transaction", "space"))
 
 
 @pytest.mark.slow

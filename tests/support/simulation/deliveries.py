@@ -39,9 +39,7 @@ def check_deliveries(model: Model, delivered: Observed) -> None:
         if not same:
             raise Violation(f"order: {name_of(got)} of {consumer.queue.name}, not its turn")
         entry = same.pop(0)
-        if consumer.queue.in_order and consumer in last and entry < last[consumer]:
-            raise Violation(f"order: {name_of(got)} of {consumer.queue.name} too late")
-        last[consumer] = entry
+        _check_order(consumer, entry, last)
         taken[entry] = consumer
         _check_one(model, channel, got, consumer, entry)
         model.deliver(channel, consumer, entry)
@@ -51,6 +49,14 @@ def check_deliveries(model: Model, delivered: Observed) -> None:
         late = is_too_late(entry, model.now_ms)
         if not late and any(consumer.has_credit() for consumer in queue.consumers):
             raise Violation(f"expired: {entry.name} before a ready consumer could have it")
+
+
+def _check_order(consumer: MConsumer, entry: Entry, last: dict[MConsumer, Entry]) -> None:
+    """A consumer gets a message behind the last one of those whose order is known."""
+    if entry.is_sure:
+        if consumer in last and entry < last[consumer]:
+            raise Violation(f"order: {entry.name} of {consumer.queue.name} too late")
+        last[consumer] = entry
 
 
 def _consumer(channel: MChannel, got: Received) -> MConsumer:
@@ -78,6 +84,8 @@ def _come_to_rest(
     while True:
         for queue in (*model.queues.values(), *model.replies.queues):
             if queue in names:
+                if not queue.in_order:
+                    order.pop(queue, None)
                 for entry in _take(model, queue, names[queue]):
                     if queue in order:
                         order[queue].append(entry)
@@ -104,9 +112,15 @@ def _take(model: Model, queue: MQueue, delivered: Counter[str]) -> list[Entry]:
 
 
 def _take_any(queue: MQueue, delivered: Counter[str]) -> list[Entry]:
+    """Of some it is not known where they stand; the others have an order."""
     taken: list[Entry] = []
+    passed: Entry | None = None
     for entry in list(queue.ready):
-        if delivered[entry.name]:
+        if not delivered[entry.name]:
+            passed = entry if entry.is_sure else passed
+        elif entry.is_sure and passed is not None:
+            raise Violation(f"order: {entry.name} of {queue.name} before {passed.name}")
+        else:
             delivered[entry.name] -= 1
             queue.ready.remove(entry)
             taken.append(entry)

@@ -205,7 +205,6 @@ class Model:
             stands=place,
             published_by=commit,
         )
-        queue.in_order = queue.in_order or not queue.ready
         if queue.traits.stream:
             streams.put(queue, entry)
         insort(queue.ready, entry)
@@ -257,8 +256,6 @@ class Model:
 
     def ready_again(self, queue: MQueue, entry: Entry) -> None:
         """What came back stands in its place."""
-        if queue.traits.quorum:
-            queue.in_order = queue.in_order or not queue.ready
         insort(queue.ready, entry)
         self._trim(queue, limits.GIVE_WAY_TO_ONE)
 

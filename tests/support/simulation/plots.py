@@ -18,6 +18,11 @@ class Plots(Actions):
     def __init__(self, chance: Random, cast: list[int], exchanges: list[int]):
         super().__init__(chance, cast, exchanges)
         self._counting = self._those_that("counts_returns")
+        self._unlimited = [
+            each
+            for each in self._those_that("quorum")
+            if each not in self._those_that("delivery_limit")
+        ]
         self._governed = self._those_that("governed")
         self._burying = self._those_that("lets_die")
         self._copying_letters = self._those_that("keeps_keys")
@@ -86,11 +91,16 @@ class Plots(Actions):
             what = (self._write, self._wait, self._wait, self._close_channel, self._crash)
             self.chance.choice((*what, lambda: self._add("purge", **on, queue=queue, more=0)))()
 
-    def _return_and_restart(self) -> None:
+    def _return_to_the_end(self) -> None:
+        """The same where what comes back goes to the end."""
+        self._return_and_restart(self.chance.choice(self._unlimited))
+
+    def _return_and_restart(self, queue: int | None = None) -> None:
         """Messages come back in any order, and the broker starts anew, sometimes after much else
         has been written.
         """
-        queue, on = self.chance.choice(self._counting), self._without_transactions()
+        queue = self.chance.choice(self._counting) if queue is None else queue
+        on = self._without_transactions()
         self._publish(queue, count=self.chance.choice((5, 12)), expiration=-1)
         for gets in self.chance.choices((1, 3, 6), k=self.chance.choice((1, 2, 3))):
             for _ in range(gets):

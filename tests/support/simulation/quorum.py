@@ -67,12 +67,14 @@ def put_in_place(queue: MQueue, entry: Entry, last: int, batch: int, *, asked: b
     some_are_new = any(other.stands >= 0 for other in queue.ready)
     to_the_end = asked and queue.traits.delivery_limit is None and some_are_new
     entry.stands = last if to_the_end else _FIRST()
+    entry.is_sure = True
     entry.returned.append(Return(batch, entry.stands))
 
 
 def put_first(entry: Entry) -> None:
     """Give a message that has waited its place."""
     entry.stands = _FIRST()
+    entry.is_sure = True
 
 
 def check_count(entry: Entry, got: Received) -> None:

@@ -249,7 +249,7 @@ def start_over(model: Model, world: World, after: Aftermath, *, redelivered: boo
     for old_queue, entries in after.entries.items():
         queue = replace(
             old_queue, defined_in=0, deleted_in=None, used_ms=world.now_ms, ready=[], stored=[],
-            consumers=[], waiting=[], returning=0, in_order=True,
+            consumers=[], waiting=[], returning=0,
         )  # fmt: skip
         fresh.queues[queue.name] = queue
         fresh.incarnations.append(queue)
@@ -260,14 +260,14 @@ def start_over(model: Model, world: World, after: Aftermath, *, redelivered: boo
             alike = [each for each in old_queue.stored if _may_be(each, old, after.disk)]
             left = left_of_returns(alike, after.disk.written, after.disk.taken)
             stands = left.stands if queue.traits.quorum else place
-            queue.in_order &= stands is not None
             entry = replace(
                 old, place=place, published_in=0, settled_in=None, published_by=None,
                 settled_by=None, redelivered=(
                     not queue.traits.stream and (redelivered or old.redelivered)
                 ),
-                stands=place if stands is None else stands, returns=left.returns,
-                returned=[Return(0, stands)] * left.returns, doubtful_returns=left.doubtful,
+                stands=place if stands is None else stands, is_sure=stands is not None,
+                returns=left.returns, returned=[Return(0, stands)] * left.returns,
+                doubtful_returns=left.doubtful,
             )  # fmt: skip
             queue.stored.append(entry)
             if delays and _still_waits(old, entry, note, fresh.now_ms):

@@ -45,8 +45,9 @@ def release(model: "Model") -> None:
                 queue.waiting.remove(entry)
                 if queue.traits.quorum:
                     quorum.put_first(entry)
+                if entry.is_paged_out:
+                    entry.is_paged_out = entry.is_sure = False
                 model.ready_again(queue, entry)
-                queue.in_order = queue.in_order and not entry.is_paged_out
 
 
 def after_start(old: Entry, note: Note, returns: int, doubtful: int, now_ms: int) -> bool:

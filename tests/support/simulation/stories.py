@@ -94,7 +94,7 @@ def story(seed: int) -> Story:
 
 def _cast(chance: Random) -> list[int]:
     """The queues that a story is about; what stands there more often is likelier."""
-    special = chance.sample(_SPECIAL, chance.choice((0, 1, 1, 2, 2)))
+    special = chance.sample(_SPECIAL, chance.choice((0, 1, 2, 2, 3)))
     chosen = " ".join([_FEW] + special * chance.choice((1, 2, 4))) if special else _PLAIN
     if chance.random() < 0.1:
         chosen = _STREAMS
@@ -127,6 +127,7 @@ class _Scene(Plots):
             self._read: chance.choice((5, 15)) if self._streams else 0,
             self._fail_again: chance.choice((2, 6)) if self._counting else 0,
             self._return_and_restart: chance.choice((0, 3, 6)) if self._counting else 0,
+            self._return_to_the_end: chance.choice((2, 4, 8)) if self._unlimited else 0,
             self._bury: chance.choice((1, 2, 4)) if self._burying else 0,
             self._die_again: chance.choice((2, 4)) if self._burying else 0,
             self._govern: chance.choice((2, 5)) if self._governed else 0,

@@ -102,6 +102,8 @@ class Entry:
     came_ms: int = 0
     stands: int = 0
     """Where it stands."""
+    is_sure: bool = True
+    """Whether that is known."""
     offset: int = 0
     """In a stream."""
     returns: int = 0
@@ -145,8 +147,6 @@ class MQueue:
     """What has come back and is not ready again yet."""
     returning: int = 0
     """For how many times that very much comes back it waits."""
-    in_order: bool = True
-    """Whether it is known in which order the messages stand."""
     next_offset: int = 0
     """Of a stream, all messages of which are `ready` as long as it has them."""
     traits: Traits = field(init=False)
@@ -154,6 +154,11 @@ class MQueue:
 
     def __post_init__(self) -> None:
         self.traits = self.declared
+
+    @property
+    def in_order(self) -> bool:
+        """Whether it is known in which order the messages stand."""
+        return all(entry.is_sure for entry in self.ready)
 
     @property
     def deleted(self) -> bool:
