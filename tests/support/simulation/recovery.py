@@ -71,28 +71,41 @@ def _found(queue: MQueue, names: list[str], disk: _Disk) -> list[Entry]:
         in_order = sorted((found[at] for at in places), key=lambda entry: entry.place)
         for at, entry in zip(places, in_order, strict=True):
             found[at] = entry
-    if sorted(found, key=lambda entry: entry.place) == found:
+    in_order = sorted(found, key=lambda entry: entry.place) == found
+    if in_order and _hole_in(queue, found, disk) is None:
         return found
     others = _found_in_order(queue, names, disk)
-    if others is None:
+    if others is None and not in_order:
         raise Violation(f"order: {queue.name} has {names}")
-    return others
+    return others or found
+
+
+def _hole_in(queue: MQueue, found: list[Entry], disk: _Disk) -> str | None:
+    """What is wrong if a message is there, and one is lost that came before; None if none is."""
+    there, lost = set(found), None
+    for entry in queue.stored:
+        if entry in there and lost is not None:
+            return f"{queue.name} has {entry.name} and not {lost.name}"
+        if entry not in there and disk.lacks(entry.settled_in):
+            lost = entry
+    return None
 
 
 def _found_in_order(queue: MQueue, names: list[str], disk: _Disk) -> list[Entry] | None:
-    """Entries that have these names, in this order, as there may be on disk; None if there are
-    none.
+    """Entries that have these names, in this order, as there may be on disk, and without a hole;
+    None if there are none.
     """
-    ways: dict[int, list[Entry]] = {0: []}
+    ways: dict[tuple[int, bool], list[Entry]] = {(0, False): []}
     for entry in queue.stored:
-        doubt, further = _doubt(entry, disk), dict[int, list[Entry]]()
-        for count, way in ways.items():
-            if doubt < _IMPOSSIBLE and names[count : count + 1] == [entry.name]:
-                further.setdefault(count + 1, [*way, entry])
+        doubt, further = _doubt(entry, disk), dict[tuple[int, bool], list[Entry]]()
+        for (count, ends), way in ways.items():
+            fits = doubt < _IMPOSSIBLE and names[count : count + 1] == [entry.name]
+            if fits and not ends:
+                further.setdefault((count + 1, False), [*way, entry])
             if doubt > _CERTAIN:
-                further.setdefault(count, way)
+                further.setdefault((count, ends or disk.lacks(entry.settled_in)), way)
         ways = further
-    return ways.get(len(names))
+    return next((way for (count, _), way in ways.items() if count == len(names)), None)
 
 
 _CERTAIN, _POSSIBLE, _IMPOSSIBLE = range(3)
@@ -135,17 +148,14 @@ def _check_queue(queue: MQueue, after: Aftermath) -> None:
         return
     if disk.has(queue.deleted_in) or disk.lacks(queue.defined_in):
         raise Violation(f"risen: queue {queue.name}")
-    lost: Entry | None = None
     for entry in queue.stored:
         if after.has(queue, entry):
             if disk.has(entry.settled_in) or disk.lacks(entry.published_in):
                 raise Violation(f"risen: message {entry.name} in {queue.name}")
-            if lost is not None:
-                raise Violation(f"hole: {queue.name} has {entry.name} and not {lost.name}")
-        elif disk.lacks(entry.settled_in):
-            if disk.has(entry.published_in):
-                raise Violation(f"lost: message {entry.name} in {queue.name}")
-            lost = entry
+        elif disk.lacks(entry.settled_in) and disk.has(entry.published_in):
+            raise Violation(f"lost: message {entry.name} in {queue.name}")
+    if hole := _hole_in(queue, after.entries[queue], disk):
+        raise Violation(f"hole: {hole}")
 
 
 def _check_facts(model: Model, world: World, disk: _Disk) -> None:
