@@ -12,9 +12,11 @@ from leveret.broker.consumer import Consumer
 from leveret.broker.consumer_priorities import PriorityRotation
 from leveret.broker.dead_letter import DeadLetters
 from leveret.broker.death import Reason
+from leveret.broker.deduplication import Deduplication
 from leveret.broker.definitions import Definitions
 from leveret.broker.delay_line import DelayLine
 from leveret.broker.exchange import Exchange
+from leveret.broker.features import Features
 from leveret.broker.message import Message
 from leveret.broker.policy_change import PolicyChange
 from leveret.broker.priorities import PriorityQueue
@@ -269,3 +271,17 @@ def test_a_reply_that_finds_its_way_after_its_consumer_has_gone_is_noticed(
 ) -> None:
     monkeypatch.setattr(VirtualHost, "remove_reply_queue", lambda self, queue: None)
     first_failure(("wrong answer", "order"))
+
+
+@pytest.mark.slow
+def test_a_value_that_outlives_its_message_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Deduplication, "remove", lambda self, message: None)
+    first_failure(("counts", "wrong answer", "unexpected", "wrong confirm", "restart"))
+
+
+@pytest.mark.slow
+def test_values_of_a_queue_that_a_restart_forgets_are_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Features, "know_again", lambda self, ids: None)
+    first_failure(("counts", "wrong answer", "unexpected", "wrong confirm", "restart"))

@@ -39,6 +39,7 @@ class Actions:
         self.exchanges = exchanges
         self._copying = chance.choice((0, 0, 0.1, 0.4))
         self._asking = chance.choice((0, 0, 0, 0.1))
+        self._values = chance.choice((4, 4, 12))
         self.actions: list[Action] = []
         names = [
             *(_QUEUE_NAMES[each] for each in cast),
@@ -49,8 +50,10 @@ class Actions:
             for number, policy in enumerate(POLICIES.values())
             if any(search(policy.pattern, name) for name in names)
         ]
-        self._has_values = any(_EXCHANGES[each].looks_at_values for each in exchanges)
         self._streams = self._those_that("stream")
+        self._holding_once = self._those_that("looks_at_values")
+        by_exchange = any(_EXCHANGES[each].looks_at_values for each in exchanges)
+        self._has_values = by_exchange or bool(self._holding_once)
 
     def _those_that(self, trait: str) -> list[int]:
         """The queues that have some trait."""
@@ -93,12 +96,17 @@ class Actions:
             "count": self.chance.choice((1, 1, 2, 5, 12)),
             "size": self.chance.choice((8, 8, 60, 60, 300, 300, 5000)),
             "delay": self.chance.choice((0, 1, 30, 120, 1000)),
-            "value": self._below(4) if self._has_values and self.chance.random() < 0.8 else -1,
+            "value": self._value(),
             "cc": self._copy(),
             "bcc": self._copy(),
             "asks": int(self.chance.random() < self._asking),
         }
         self._on_existing("publish", **{**likely, **certain})
+
+    def _value(self) -> int:
+        """What messages are compared by."""
+        some = self._has_values and self.chance.random() < 0.8
+        return self._below(self._values) if some else -1
 
     def _copy(self) -> int:
         """The queue whose name is in a header CC or BCC, if there is one."""

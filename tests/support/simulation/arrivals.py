@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 def take_early(model: Model, queue: MQueue) -> None:
     """Somebody looks into a queue in the middle of a turn: those that wait had their turn."""
+    if model.arrivals is None:
+        return
     if queue.traits.stream:
         first = model.first_offset(queue)
         while any(consumer.is_due(first) for consumer in queue.consumers):
@@ -39,9 +41,10 @@ def take_before_end(model: Model, consumer: MConsumer) -> None:
     """A consumer goes: it may have been sent messages of a stream that has dropped them since, so
     that it would not be due any more.
     """
+    arrivals = model.arrivals or []
     of_channel = [
         (each, other)
-        for each in model.arrivals
+        for each in arrivals
         if each[0] is consumer.channel.client
         and each[1].channel == consumer.channel.number
         and (other := consumer.channel.consumers.get(each[1].call.consumer_tag))
@@ -50,7 +53,7 @@ def take_before_end(model: Model, consumer: MConsumer) -> None:
         arrival, other = of_channel.pop(0)
         if not other.queue.traits.stream:
             return
-        model.arrivals.remove(arrival)
+        arrivals.remove(arrival)
         _pass_one(model, other, arrival[1])
 
 
@@ -61,7 +64,8 @@ def _pass_one(model: Model, consumer: MConsumer, got: Received) -> None:
 
 def _recipient(model: Model, queue: MQueue, entry: Entry | None) -> tuple[MConsumer, Received]:
     """Who has been sent a message, None for any of a stream; it is taken account of then."""
-    for place, (client, got) in enumerate(model.arrivals):
+    arrivals = model.arrivals or []
+    for place, (client, got) in enumerate(arrivals):
         channel = client.channels.get(got.channel)
         consumer = channel and channel.consumers.get(got.call.consumer_tag)
         if (
@@ -71,7 +75,7 @@ def _recipient(model: Model, queue: MQueue, entry: Entry | None) -> tuple[MConsu
             and (entry is None or _is_of(got, entry))
             and got.call.delivery_tag == consumer.channel.last_tag + 1
         ):
-            del model.arrivals[place]
+            del arrivals[place]
             return consumer, got
     name = "what is next" if entry is None else entry.name
     raise Violation(f"overtaken: {name} of {queue.name} waits for a consumer")

@@ -249,7 +249,7 @@ class Commands:
         self._look_into(found)
         channel.last_tag += 1
         if no_ack:
-            entry.settled_in = self._model.batch
+            self._model.be_done(found, entry)
         else:
             channel.unsettled[channel.last_tag] = Delivery(entry, found, None, self._model.now_ms)
         values = {

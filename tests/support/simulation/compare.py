@@ -29,8 +29,11 @@ class Comparison:
         if self._stage.complaints:
             raise Violation(f"internal error: {self._stage.complaints[0]}")
 
-    def look(self, first: SimulatedClient | None = None) -> None:
-        """Carry out in the model what the broker has, and compare with what clients have got.
+    def look(
+        self, first: SimulatedClient | None = None, work: Callable[[], None] | None = None
+    ) -> None:
+        """Carry out in the model what the broker has, which is `work` in it or what clients ask
+        for, first of all this one; and compare with what clients have got.
 
         A broker that has failed stops where it is: what was in its last turn never gets to disk.
         """
@@ -51,6 +54,8 @@ class Comparison:
             for each in got
             if isinstance(each.call, Basic.Deliver)
         ]
+        if work is not None:
+            work()
         for it, got in received:
             for each in got:
                 if isinstance(each.call, commands.Connection.Close):
@@ -66,7 +71,7 @@ class Comparison:
         delivered: list[tuple[MChannel, Received]] = []
         for it, unasked in later:
             delivered += self._take_unasked(it, unasked)
-        model.arrivals = []
+        model.arrivals = None
         check_deliveries(self._stage.model, delivered)
         self._check_nothing_is_missing()
 
@@ -176,7 +181,7 @@ class Comparison:
             channel = it.model.channels.get(each.channel)
             match each.call:
                 case Basic.Deliver():
-                    if any(each is due for _, due in self._stage.model.arrivals):
+                    if any(each is due for _, due in self._stage.model.arrivals or ()):
                         assert channel is not None
                         delivered.append((channel, each))
                 case Basic.Ack() | Basic.Nack():

@@ -7,7 +7,7 @@ from pamqp.commands import Basic, Channel, Exchange, Queue, Tx
 
 from .exchanges import EXCHANGES, binding_arguments, binding_key, routing_key
 from .messages import compose
-from .queues import QUEUES, traits_of
+from .queues import QUEUES, is_grave, traits_of
 from .reply_doings import ReplyDoings
 from .things import MChannel, Outcome
 
@@ -276,6 +276,11 @@ class Doings(ReplyDoings):
         traits = traits_of(name)
         if traits.stream or self._would_meet(name) or not is_in_order:
             return
+        if traits.retry_type:  # in which order it is may change while the client waits
+            more = 0
+            it = self._conversation.ready(client, channel)
+            if it is None or it.fake.connection.waiting or it.fake.connection.blocked:
+                return
         options = {"queue": name, "no_ack": bool(no_ack)}
         self._send(client, channel, more, "get", options, Basic.Get(**options))
 
@@ -300,6 +305,8 @@ class Doings(ReplyDoings):
             return
         if traits_of(name).quorum and not self._has_limits_of_consumers_only(client, channel):
             return
+        if no_ack and traits_of(name).looks_at_values and is_grave(name):
+            return  # a dead letter may be a duplicate, unless it comes late: nobody can tell
         declares = [other for other, what in self._coming(name) if what == "declare_queue"]
         if traits_of(name).is_special and any(other != client for other in declares):
             return

@@ -16,6 +16,7 @@ from . import (
     expiry,
     limits,
     policies,
+    queue_values,
     quorum,
     retries,
     routing,
@@ -76,8 +77,10 @@ class Model:
         self.cancels: list[tuple[MChannel, str]] = []
         """Consumers whose clients must be told that their queue is gone."""
         self.next_place = count(1).__next__
-        self.arrivals: list[tuple[MClient, Received]] = []
-        """What consumers have been sent in this step and what is not taken account of yet."""
+        self.arrivals: list[tuple[MClient, Received]] | None = None
+        """What consumers have been sent in this step and what is not taken account of yet, None if
+        that is not known or does not matter any more.
+        """
         self.queue_number: Callable[[str], int] = lambda name: 0
         self.choice_of: Callable[[list[BindingKey], Basis, object], str | None] = lambda *_: None
         self.first_offset: Callable[[MQueue], int] = lambda stream: 0
@@ -113,6 +116,8 @@ class Model:
         for queue in self.queues.values():
             traits = policies.in_force(queue.name, queue.declared, self.policies)
             if traits != queue.traits:
+                if traits.deduplicates != queue.traits.deduplicates:
+                    queue.values.clear()
                 queue.traits = traits
                 queue.used_ms = self.now_ms
 
@@ -178,6 +183,7 @@ class Model:
         for entry in purged + queue.waiting:
             entry.settled_in = self.batch
         queue.waiting = []
+        queue.values.clear()
         return len(purged)
 
     # --- messages -----------------------------------------------------------------------------
@@ -185,13 +191,21 @@ class Model:
     def put(self, sent: Sent, queues: Iterable[MQueue], commit: Commit | None = None) -> Put:
         """A message comes to its queues, one of which may refuse it."""
         queues = list(queues)
-        taking = [queue for queue in queues if limits.has_room(queue, sent)]
+        roomy = [queue for queue in queues if limits.has_room(queue, sent)]
+        taking = [queue for queue in roomy if not self._is_duplicate(queue, sent)]
         for queue in queues:
-            if queue not in taking and queue.traits.overflow == REJECT_PUBLISH_DLX:
+            if queue not in roomy and queue.traits.overflow == REJECT_PUBLISH_DLX:
                 self._dying.append(Burial(queue, sent, Reason.MAXLEN, None))
         entries = [(queue, self._enqueue(queue, sent, commit)) for queue in taking]
         on_disk = any(queue.keeps(sent) for queue in taking)
         return Put(entries, on_disk, len(taking) < len(queues))
+
+    def _is_duplicate(self, queue: MQueue, sent: Sent) -> bool:
+        if not queue_values.has(queue, sent, self.now_ms):
+            return False
+        arrivals.take_early(self, queue)
+        self.tidy(queue)
+        return queue_values.has(queue, sent, self.now_ms)
 
     def _enqueue(self, queue: MQueue, sent: Sent, commit: Commit | None) -> Entry:
         place = self.next_place()
@@ -208,6 +222,7 @@ class Model:
         if queue.traits.stream:
             streams.put(queue, entry)
         insort(queue.ready, entry)
+        queue_values.hold(queue, entry)
         if queue.keeps(sent):
             queue.stored.append(entry)
             if commit is not None:
@@ -230,7 +245,7 @@ class Model:
                 self._return(queue, entry, outcome)
             elif entry.settled_in is None:
                 entry.settled_by = commit
-                self._be_done(queue, entry, outcome)
+                self._end(queue, entry, outcome)
                 if queue.keeps(entry.sent) and not queue.deleted:
                     on_disk = True
                     if commit is not None:
@@ -257,13 +272,19 @@ class Model:
     def ready_again(self, queue: MQueue, entry: Entry) -> None:
         """What came back stands in its place."""
         insort(queue.ready, entry)
+        queue_values.hold(queue, entry)
         self._trim(queue, limits.GIVE_WAY_TO_ONE)
 
-    def _be_done(self, queue: MQueue, entry: Entry, outcome: Outcome) -> None:
+    def _end(self, queue: MQueue, entry: Entry, outcome: Outcome) -> None:
         if outcome is Outcome.REJECTED:
             self._die(queue, entry, Reason.REJECTED)
         else:
-            entry.settled_in = self.batch
+            self.be_done(queue, entry)
+
+    def be_done(self, queue: MQueue, entry: Entry) -> None:
+        """A message will not come back."""
+        entry.settled_in = self.batch
+        queue_values.free(queue, entry)
 
     def offer(self, queue: MQueue) -> Entry | None:
         """The message that a consumer gets next, if that is known."""
@@ -292,7 +313,7 @@ class Model:
             self._die(queue, queue.ready.pop(0), Reason.MAXLEN)
 
     def _die(self, queue: MQueue, entry: Entry, reason: Reason) -> None:
-        entry.settled_in = self.batch
+        self.be_done(queue, entry)
         if queue.traits.dead_letter_exchange is not None and not queue.deleted:
             self._dying.append(Burial(queue, entry.sent, reason, entry))
 
@@ -320,7 +341,7 @@ class Model:
         """An entry, taken out of its queue's ready ones, has gone to a consumer."""
         channel.last_tag += 1
         if consumer.no_ack:
-            entry.settled_in = self.batch
+            self.be_done(consumer.queue, entry)
             return
         channel.unsettled[channel.last_tag] = Delivery(entry, consumer.queue, consumer, self.now_ms)
         consumer.unsettled += 1

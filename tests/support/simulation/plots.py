@@ -27,7 +27,6 @@ class Plots(Actions):
         self._burying = self._those_that("lets_die")
         self._copying_letters = self._those_that("keeps_keys")
         self._timed = self._those_that("ack_timeout_ms") + self._those_that("hurries")
-        self._once = [each for each in exchanges if list(EXCHANGES.values())[each].values_most > 0]
         self._choosy = [
             each for each in self._linkable if list(EXCHANGES.values())[each].type not in _COMMON
         ]
@@ -198,16 +197,6 @@ class Plots(Actions):
                     self.chance.choice((self._restart, self._restart, self._crash))()
                 case _:
                     self._write_all()
-
-    def _repeat(self) -> None:
-        """Values come again, at once or later, to an exchange that passes each on but once."""
-        exchange, queue = self.chance.choice(self._once), self._queue()
-        self._on_existing("bind", exchange=exchange, queue=queue, key=queue, nowait=0)
-        for _ in range(self.chance.choice((2, 4, 6))):
-            value = self._below(4)
-            self._publish(queue, exchange, value=value, count=1, persistent=1, size=8)
-            if self.chance.random() < 0.3:
-                self.chance.choice((self._wait, self._wait, self._restart, self._write_all))()
 
     def _govern(self) -> None:
         """Policies change for a queue that has messages, of before and after a restart."""

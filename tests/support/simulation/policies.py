@@ -2,7 +2,8 @@
 
 Of the policies that match, the one with the highest priority counts, and so for operator policies;
 what both set is as the stricter one says, else as the operator policy. Of two limits that a queue's
-arguments and policies set the lower one counts, of anything else the argument.
+arguments and policies set the lower one counts, of anything else the argument; only whether a queue
+holds values but once is as the policy says.
 
 It counts from the moment when a policy is set or deleted: for messages that come from then on as to
 their time to live, for all as to how many there may be, and for those that die as to where they go.
@@ -63,6 +64,10 @@ POLICIES: dict[str, PolicyTraits] = {
     "leaving": PolicyTraits("^g[01]$", {"expires": 200, "max-length": 100}, priority=3),
     "capped": PolicyTraits("^g", {"max-length": 6, "message-ttl": 150}, operator=True),
     "scarce": PolicyTraits("^g1$", {"max-length": 1, "expires": 400}, 5, operator=True),
+    "single": PolicyTraits("^u[45]$", {"x-message-deduplication": True}),
+    "manifold": PolicyTraits(
+        "^u[45]$", {"x-message-deduplication": False, "max-length": 5}, priority=1
+    ),
 }
 
 _LIMITS = {
@@ -77,6 +82,8 @@ _OTHERS = {
     "dead-letter-routing-key": "dead_letter_key",
     "overflow": "overflow",
 }
+_STRONGER = {"x-message-deduplication": "deduplicates"}
+"""These count before the argument."""
 
 
 def definition_for(name: str, present: Collection[str]) -> dict[str, Any]:
@@ -102,6 +109,9 @@ def in_force(name: str, declared: Traits, present: Collection[str]) -> Traits:
         return declared
     changed: dict[str, Any] = {}
     for key, value in definition_for(name, present).items():
+        if key in _STRONGER:
+            changed[_STRONGER[key]] = value
+            continue
         field = _LIMITS.get(key) or _OTHERS[key]
         said = getattr(declared, field)
         if said in (None, DROP_HEAD):

@@ -46,6 +46,10 @@ class Traits:
     """Whether policies set other things for it from time to time."""
     may_refuse: bool = False
     """Whether one of them has it refuse messages."""
+    deduplicates: bool = False
+    """Whether it holds each value but once."""
+    may_deduplicate: bool = False
+    """Whether a policy has it do so from time to time."""
     stream: bool = False
     retained_bytes: int | None = None
     retained_s: int | None = None
@@ -72,6 +76,11 @@ class Traits:
     def counts_returns(self) -> bool:
         """Whether it counts how often messages come back."""
         return self.quorum or self.retry_type is not None
+
+    @property
+    def looks_at_values(self) -> bool:
+        """Whether it may compare the values of messages."""
+        return self.deduplicates or self.may_deduplicate
 
     @property
     def is_special(self) -> bool:
@@ -104,6 +113,7 @@ class Traits:
             "x-delayed-retry-type": self.retry_type,
             "x-delayed-retry-min": self.retry_min_ms or None,
             "x-delayed-retry-max": self.retry_max_ms or None,
+            "x-message-deduplication": self.deduplicates or None,
             "x-dead-letter-exchange": self.dead_letter_exchange,
             "x-dead-letter-routing-key": self.dead_letter_key,
         }
@@ -154,6 +164,13 @@ QUEUES: dict[str, Traits] = {
     "y2": Traits(max_priority=3, retry_type="returned", retry_min_ms=60, retry_max_ms=100),
     "o0": Traits(ack_timeout_ms=500),
     "o1": Traits(quorum=True, keeps_all=True, delivery_limit=5, hurries=True),
+    "u0": Traits(deduplicates=True),
+    "u1": Traits(deduplicates=True, takes_expirations=True, max_length=4, **_to_queue("u2")),
+    "u2": Traits(deduplicates=True, max_priority=3),
+    "u3": Traits(deduplicates=True, max_length=2, overflow=REJECT_PUBLISH),
+    "u4": Traits(deduplicates=True, ttl_ms=120, governed=True, may_deduplicate=True),
+    "u5": Traits(ttl_ms=400, governed=True, may_deduplicate=True),
+    "u6": Traits(deduplicates=True, retry_type="all", retry_min_ms=60),
     "z0": Traits(expires_ms=200),
     "l0": Traits(),
     "c0": Traits(ttl_ms=50, **_to_queue("c1")),
@@ -169,6 +186,11 @@ def traits_of(name: str) -> Traits:
     if name.startswith(REPLY_TO):
         return Traits(durable=False)
     return QUEUES["x" if name[0] == "x" else name]
+
+
+def is_grave(name: str) -> bool:
+    """Whether dead letters of another queue come to that one by their key."""
+    return any(traits.dead_letter_key == name for traits in QUEUES.values())
 
 
 STREAM_POLICY, STREAM_POLICY_BYTES = "kept", 3000

@@ -7,7 +7,7 @@ may be; of what was in no batch, nothing can be.
 from bisect import insort
 from dataclasses import replace
 
-from . import retries, streams
+from . import queue_values, retries, streams
 from .dead_letters import Burial
 from .exchanges import EXCHANGES
 from .model import Model
@@ -259,7 +259,7 @@ def start_over(model: Model, world: World, after: Aftermath, *, redelivered: boo
     for old_queue, entries in after.entries.items():
         queue = replace(
             old_queue, defined_in=0, deleted_in=None, used_ms=world.now_ms, ready=[], stored=[],
-            consumers=[], waiting=[], returning=0,
+            consumers=[], waiting=[], returning=0, values={},
         )  # fmt: skip
         fresh.queues[queue.name] = queue
         fresh.incarnations.append(queue)
@@ -294,6 +294,9 @@ def start_over(model: Model, world: World, after: Aftermath, *, redelivered: boo
         else:
             fresh.bindings[key[1], key[2], key[3]] = None
     fresh.follow_policies()
+    for queue in fresh.incarnations:
+        for entry in queue.stored:
+            queue_values.hold(queue, entry)
     return fresh
 
 

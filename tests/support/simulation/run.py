@@ -108,9 +108,9 @@ class Run:
             return
         self._stage.begin()
         work = self.world.go_on(pick)
-        if isinstance(work, ChannelWork):
-            self._stage.model.turns.go_on(work.name, commits=isinstance(work, Commit))
-        self._comparison.look()
+        turns, name = self._stage.model.turns, work.name if isinstance(work, ChannelWork) else ""
+        commits = isinstance(work, Commit)
+        self._comparison.look(work=lambda: turns.go_on(name, commits=commits) if name else None)
 
     def wait(self, milliseconds: int) -> None:
         end_s = self.world.broker.timers.now + milliseconds / 1000

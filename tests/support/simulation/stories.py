@@ -7,8 +7,8 @@ from random import Random
 from .actions import Action
 from .exchanges import EXCHANGES
 from .model import ALL_AT_ONCE
-from .plots import Plots
 from .queues import QUEUES
+from .value_plots import ValuePlots
 
 _QUEUE_NAMES = tuple(QUEUES)
 _PLAIN = "d0 d0 d0 d0 d1 d1 t0 t0 x a0 p0 p0"
@@ -32,6 +32,10 @@ _SPECIAL = (
     "c0 c0 c1 k0 k1",
     "g0 g0 v0",
     "g1 g1 v1",
+    "u0 u0 u0",
+    "u0 u1 u1 u2",
+    "u3 u6",
+    "u4 u4 u5 u5",
     _STREAMS,
 )
 
@@ -109,7 +113,7 @@ def _exchanges(chance: Random, cast: list[int]) -> list[int]:
     return [names.index(name) for name in (*chosen.split(), *filter(to.__contains__, names))]
 
 
-class _Scene(Plots):
+class _Scene(ValuePlots):
     """Makes up a story. What is likely differs from one to the other."""
 
     def __init__(self, chance: Random, cast: list[int], exchanges: list[int], *, in_turns: bool):
@@ -133,6 +137,7 @@ class _Scene(Plots):
             self._govern: chance.choice((2, 5)) if self._governed else 0,
             self._bury_copies: chance.choice((1, 3)) if self._copying_letters else 0,
             self._reroute: chance.choice((0, 2, 5)) if self._choosy else chance.choice((0, 0, 1)),
+            self._come_again: chance.choice((2, 5, 9)) if self._holding_once else 0,
             self._repeat: chance.choice((2, 5)) if self._once else 0,
             self._read_from_then: chance.choice((0, 2)) if self._streams else 0,
             self._read_slowly: chance.choice((0, 3)) if self._streams else 0,

@@ -147,6 +147,8 @@ class MQueue:
     """What has come back and is not ready again yet."""
     returning: int = 0
     """For how many times that very much comes back it waits."""
+    values: dict[int, Entry] = field(default_factory=dict)
+    """What values stand for, if it holds each but once."""
     next_offset: int = 0
     """Of a stream, all messages of which are `ready` as long as it has them."""
     traits: Traits = field(init=False)

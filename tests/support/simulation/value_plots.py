@@ -1,0 +1,58 @@
+"""What is worth doing in a row where messages are compared by their values."""
+
+from random import Random
+
+from .exchanges import EXCHANGES
+from .plots import Plots
+
+_NOW = {"blind": 0, "more": 0}
+
+
+class ValuePlots(Plots):
+    """Makes up several actions that belong together, of this sort as well."""
+
+    def __init__(self, chance: Random, cast: list[int], exchanges: list[int]):
+        super().__init__(chance, cast, exchanges)
+        self._once = [each for each in exchanges if list(EXCHANGES.values())[each].values_most > 0]
+
+    def _come_again(self) -> None:
+        """Values come again to a queue that holds each but once, after their messages left it in
+        some way or other, or did not.
+        """
+        queue, on = self.chance.choice(self._holding_once), self._without_transactions()
+        new = {"count": 1, "size": 8, "persistent": self.chance.choice((0, 1, 1))}
+        value = self._below(4)
+        for _ in range(self.chance.choice((2, 3, 5))):
+            self._publish(queue, value=value, **new, **on)
+            if self.chance.random() < 0.3:
+                self._publish(queue, value=self._below(4), **new)
+            for _ in range(self.chance.choice((0, 1, 1, 2))):
+                self._leave(queue, on)
+
+    def _leave(self, queue: int, on: dict[str, int]) -> None:
+        """Something happens by which a message may leave its queue."""
+        how = {"how": self._below(3), "requeue": self._below(2), "twice": 0, "pick": 0}
+        match self._below(9):
+            case 0 | 1 | 2:
+                self._add("get", **on, queue=queue, no_ack=self._below(2), **_NOW)
+            case 3 | 4:
+                self._add("settle", **on, **how, multiple=self.chance.choice((0, 2)), more=0)
+            case 5:
+                self._add("purge", **on, queue=queue, more=0)
+            case 6:
+                self._add("wait", milliseconds=self.chance.choice((1, 10, 60, 120)))
+            case 7:
+                self._write_all()
+                self.chance.choice((self._restart, self._crash))()
+            case _:
+                self.chance.choice((self._consume, self._policy))()
+
+    def _repeat(self) -> None:
+        """Values come again, at once or later, to an exchange that passes each on but once."""
+        exchange, queue = self.chance.choice(self._once), self._queue()
+        self._on_existing("bind", exchange=exchange, queue=queue, key=queue, nowait=0)
+        for _ in range(self.chance.choice((2, 4, 6))):
+            value = self._below(4)
+            self._publish(queue, exchange, value=value, count=1, persistent=1, size=8)
+            if self.chance.random() < 0.3:
+                self.chance.choice((self._wait, self._wait, self._restart, self._write_all))()
