@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 from ..amqp.content import find_header
 from ..amqp.errors import PreconditionFailed
 from ..amqp.fields import INTEGER_TAGS, Field
-from .binding import Binding
 from .exchange import Exchange, Holding
 from .fingerprint import fingerprint_of
 from .message import Message
@@ -83,12 +82,6 @@ class DeduplicationExchange(Exchange):
     @property
     def number(self) -> int:
         return self._values.number
-
-    def added(self, binding: Binding) -> None:
-        pass
-
-    def removed(self, binding: Binding) -> None:
-        pass
 
     def match(
         self, routing_keys: Sequence[str], message: Message | None

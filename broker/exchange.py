@@ -155,16 +155,13 @@ class Exchange(ABC):
         """The exchange is deleted: let go of what it leads to and of what it keeps."""
         self.bindings.clear()
 
-    @abstractmethod
-    def prepare(self) -> None:
+    def prepare(self) -> None:  # noqa: B027 - nothing for most types
         """Read the arguments, and set up whatever index a type keeps of its bindings."""
 
-    @abstractmethod
-    def added(self, binding: Binding) -> None:
+    def added(self, binding: Binding) -> None:  # noqa: B027 - nothing for most types
         """Take a new binding into account. Raises PreconditionFailed if it makes no sense."""
 
-    @abstractmethod
-    def removed(self, binding: Binding) -> None:
+    def removed(self, binding: Binding) -> None:  # noqa: B027 - nothing for most types
         """No longer take a binding into account."""
 
     @abstractmethod

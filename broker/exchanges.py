@@ -43,9 +43,6 @@ class DefaultExchange(Exchange):
     def follow(self, policy: Definition) -> None:
         """No policy applies to it."""
 
-    def prepare(self) -> None:
-        pass
-
     def added(self, binding: Binding) -> None:
         raise AssertionError("the default exchange takes no bindings")
 
@@ -88,15 +85,6 @@ class FanoutExchange(Exchange):
 
     type = "fanout"
     __slots__ = ()
-
-    def prepare(self) -> None:
-        pass
-
-    def added(self, binding: Binding) -> None:
-        pass
-
-    def removed(self, binding: Binding) -> None:
-        pass
 
     def match(
         self, routing_keys: Sequence[str], message: Message | None

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from ..amqp.errors import PreconditionFailed
 from ..amqp.fields import Field
-from .binding import Binding
 from .erlang_terms import erlang_term
 from .exchange import Exchange, Holding
 from .message import Message
@@ -48,12 +47,6 @@ class RecentHistoryExchange(Exchange):
         self._length = _DEFAULT_LENGTH if length is None else _checked(length)
         self._history: deque[tuple[Sequence[str], Message]] = deque()
         self._bytes = 0
-
-    def added(self, binding: Binding) -> None:
-        pass
-
-    def removed(self, binding: Binding) -> None:
-        pass
 
     def match(
         self, routing_keys: Sequence[str], message: Message | None

@@ -26,30 +26,6 @@ from leveret.broker import held_deliveries as held_deliveries_module
 from leveret.broker import line as line_module
 from leveret.broker.turn_bounds import TurnBounds
 
-
-@pytest.fixture
-def server() -> DurableServer:
-    server = DurableServer()
-    server.broker.memory.budget_bytes = BUDGET_BYTES
-    return server
-
-
-@pytest.fixture
-def client(server: DurableServer) -> FakeClient:
-    """A client on whose channel 1 there is a durable queue q."""
-    client = server.connect()
-    client.declare("q", durable=True)
-    return client
-
-
-@pytest.fixture(params=ARGUMENTS, ids=lambda arguments: next(iter(arguments), "plain"))
-def any_client(server: DurableServer, request: pytest.FixtureRequest) -> FakeClient:
-    """The same, with a queue that may be a special one."""
-    client = server.connect()
-    client.declare("q", durable=True, arguments=request.param)
-    return client
-
-
 # --- bounded ----------------------------------------------------------------------------------
 
 

@@ -8,7 +8,6 @@ from pamqp.commands import Basic, Channel, Queue
 from durable_server import DurableServer
 from fake_client import FakeClient
 from held import (
-    ARGUMENTS,
     BUDGET_BYTES,
     COUNT,
     SIZE,
@@ -21,29 +20,6 @@ from held import (
     redelivered,
     settle_down,
 )
-
-
-@pytest.fixture
-def server() -> DurableServer:
-    server = DurableServer()
-    server.broker.memory.budget_bytes = BUDGET_BYTES
-    return server
-
-
-@pytest.fixture
-def client(server: DurableServer) -> FakeClient:
-    """A client on whose channel 1 there is a durable queue q."""
-    client = server.connect()
-    client.declare("q", durable=True)
-    return client
-
-
-@pytest.fixture(params=ARGUMENTS, ids=lambda arguments: next(iter(arguments), "plain"))
-def any_client(server: DurableServer, request: pytest.FixtureRequest) -> FakeClient:
-    """The same, with a queue that may be a special one."""
-    client = server.connect()
-    client.declare("q", durable=True, arguments=request.param)
-    return client
 
 
 def close_channel(consumer: FakeClient) -> None:
