@@ -44,7 +44,7 @@ from .timers import Timers
 from .turn_bounds import TurnBounds
 from .users import User
 from .vhost import VirtualHost
-from .work import ChannelWork, Work
+from .work import ConnectionWork, Work
 
 if TYPE_CHECKING:
     from ..storage.journal import Journal
@@ -284,15 +284,15 @@ class Broker:
 
 
 def _dispatch(work: Work) -> bool:
-    """Have some work done; True if it could go on. A bug in that is the trouble of the channel that
-    it is for, or of nobody.
+    """Have some work done; True if it could go on. A bug in that is the trouble of the
+    connection that it is for, or of nobody.
     """
     try:
         return work.dispatch()
     except JournalError:
         raise
     except Exception as error:
-        if isinstance(work, ChannelWork):
+        if isinstance(work, ConnectionWork):
             work.fault(error)
         else:
             log.exception("internal error", extra=fields(work=work.name, vhost=work.vhost_name))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from .clearing import CLEARED_AT_ONCE, Clearing, Clearings
 from .queue import Queue
+from .work import ConnectionWork
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -64,26 +65,15 @@ class Sweep(Clearings):
         return self.dirty
 
 
-class ExclusiveQueues:
+class ExclusiveQueues(ConnectionWork):
     """Those that a connection leaves behind, as `Work`."""
 
-    __slots__ = ("_connection", "_left", "_sweep", "dirty")
+    __slots__ = ("_left", "_sweep")
 
     def __init__(self, connection: "Connection"):
-        self._connection = connection
+        super().__init__(connection)
         self._left = deque(connection.exclusive_queues)
         self._sweep = Sweep(connection.vhost)
-        self.dirty = False
-
-    @property
-    def name(self) -> str:
-        """Of the connection."""
-        return f"queues of connection {self._connection.name}"
-
-    @property
-    def vhost_name(self) -> str:
-        """Of its vhost."""
-        return self._connection.vhost.name
 
     def delete(self) -> None:
         """Delete them, in the turns to come if they are many; the client waits for it."""

@@ -6,6 +6,8 @@ meanwhile, and everything is done in the order in which it came.
 
 from typing import TYPE_CHECKING
 
+from .work import ConnectionWork
+
 if TYPE_CHECKING:
     from .connection import Connection
 
@@ -30,27 +32,16 @@ class EnoughForNow(Exception):
     """
 
 
-class Remainder:
+class Remainder(ConnectionWork):
     """What is left, as `Work` for the next turn."""
 
-    __slots__ = ("_connection", "_put_off", "dirty")
+    __slots__ = ("_put_off",)
 
     def __init__(self, connection: "Connection"):
-        self._connection = connection
+        super().__init__(connection)
         self._put_off = False
-        self.dirty = False
         connection.wait()
         connection.broker.mark_dirty(self)
-
-    @property
-    def name(self) -> str:
-        """Of the connection."""
-        return f"connection {self._connection.name}"
-
-    @property
-    def vhost_name(self) -> str:
-        """Of its vhost."""
-        return self._connection.vhost.name
 
     def dispatch(self) -> bool:
         """Nothing in the turn that has done enough; in the next one, have the connection go on."""

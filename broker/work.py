@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from .channel import Channel
+    from .connection import Connection
 
 
 class Work(Protocol):
@@ -29,25 +30,40 @@ class Work(Protocol):
         ...
 
 
-class ChannelWork:
-    """The part of `Work` that is the same for all that is done for a channel."""
+class ConnectionWork:
+    """The part of `Work` that is the same for all that is done for a connection."""
 
-    __slots__ = ("_channel", "dirty")
+    __slots__ = ("_connection", "dirty")
 
-    def __init__(self, channel: "Channel"):
-        self._channel = channel
+    def __init__(self, connection: "Connection"):
+        self._connection = connection
         self.dirty = False
 
     @property
     def name(self) -> str:
-        """Of the channel."""
-        return f"channel {self._channel.number} of {self._channel.connection.name}"
+        """Of the connection."""
+        return f"connection {self._connection.name}"
 
     @property
     def vhost_name(self) -> str:
         """Of its vhost."""
-        return self._channel.connection.vhost.name
+        return self._connection.vhost.name
 
     def fault(self, error: Exception) -> None:
-        """Close the channel's connection because of a bug in the work. Raises JournalError."""
-        self._channel.connection.fault(error)
+        """Close the connection because of a bug in the work. Raises JournalError."""
+        self._connection.fault(error)
+
+
+class ChannelWork(ConnectionWork):
+    """The same for a channel."""
+
+    __slots__ = ("_channel",)
+
+    def __init__(self, channel: "Channel"):
+        super().__init__(channel.connection)
+        self._channel = channel
+
+    @property
+    def name(self) -> str:
+        """Of the channel."""
+        return f"channel {self._channel.number} of {super().name}"
