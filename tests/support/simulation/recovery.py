@@ -7,7 +7,7 @@ may be; of what was in no batch, nothing can be.
 from bisect import insort
 from dataclasses import replace
 
-from . import queue_values, retries, streams
+from . import deduplication, queue_values, retries, streams
 from .dead_letters import Burial
 from .exchanges import EXCHANGES
 from .model import Model
@@ -41,6 +41,13 @@ class Aftermath:
         for queue in model.incarnations:
             if queue.durable and numbers.get(queue.number) == queue.name:
                 self.entries[queue] = _found(queue, contents[queue.name], disk)
+        self.seen = {
+            name: deduplication.after_start(
+                seen, world.seen_values(name), disk.written, disk.taken, world.now_ms
+            )
+            for name, seen in model.seen.items()
+            if EXCHANGES[name].values_on_disk
+        }
         known = {queue.number for queue in self.entries}
         for number, name in numbers.items():
             if number not in known:
@@ -61,11 +68,19 @@ def _found(queue: MQueue, names: list[str], disk: _Disk) -> list[Entry]:
     and are in order.
     """
     found: list[Entry] = []
+    # A batch that lacks messages does not have what was settled, either.
+    is_torn = any(
+        entry.name not in names and _doubt(entry, disk) == _POSSIBLE and entry.settled_in is None
+        for entry in queue.stored
+    )
     for name in names:
         same = [entry for entry in queue.stored if entry.name == name and entry not in found]
         if not same:
             raise Violation(f"risen: message {name} in {queue.name}, where it does not belong")
-        found.append(min(same, key=lambda entry: (_doubt(entry, disk), entry.settled_in or 0)))
+        if is_torn:
+            found.append(min(same, key=lambda entry: (_doubt(entry, disk), entry.place)))
+        else:
+            found.append(min(same, key=lambda entry: (_doubt(entry, disk), entry.settled_in or 0)))
     for name in set(names):  # they can't be told apart
         places = [at for at, other in enumerate(names) if other == name]
         in_order = sorted((found[at] for at in places), key=lambda entry: entry.place)
@@ -293,6 +308,7 @@ def start_over(model: Model, world: World, after: Aftermath, *, redelivered: boo
             fresh.policies.add(key[1])
         else:
             fresh.bindings[key[1], key[2], key[3]] = None
+    fresh.seen = after.seen
     fresh.follow_policies()
     for queue in fresh.incarnations:
         for entry in queue.stored:

@@ -55,6 +55,8 @@ class Sent:
     """What it is found by in a stream."""
     value: int = -1
     """What its headers and its message id say, -1 for nothing."""
+    value_ttl_ms: int | None = None
+    """For how long that is to be remembered."""
     cc: tuple[str, ...] = ()
     """What its header CC says."""
     copies: tuple[str, ...] = ()
@@ -276,7 +278,7 @@ class MChannel:
     @property
     def name(self) -> str:
         """What the broker calls it."""
-        return f"channel {self.number} of {self.client.name}"
+        return f"channel {self.number} of connection {self.client.name}"
 
 
 @dataclass(slots=True, eq=False)
