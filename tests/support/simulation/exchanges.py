@@ -32,8 +32,9 @@ class ExchangeTraits:
     chooses_by: Basis | None = None
     values_most: int = 0
     """How many values it remembers, to pass each on but once."""
-    values_ttl_ms: int = 0
+    values_ttl_ms: int | None = None
     """For how long it does so."""
+    values_on_disk: bool = False
     more: Mapping[str, Any] = field(default_factory=dict)
     """Arguments."""
 
@@ -60,7 +61,8 @@ class ExchangeTraits:
             "alternate-exchange": self.alternate,
             "x-delayed-type": self.delayed_type,
             "x-cache-size": self.values_most or None,
-            "x-cache-ttl": self.values_ttl_ms or None,
+            "x-cache-ttl": self.values_ttl_ms,
+            "x-cache-persistence": "disk" if self.values_on_disk else None,
         }
         return {name: value for name, value in chosen.items() if value is not None} | {**self.more}
 
@@ -99,6 +101,9 @@ EXCHANGES: dict[str, ExchangeTraits] = {
     "once": ExchangeTraits("x-message-deduplication", values_most=2, values_ttl_ms=5000),
     "once_or_direct": ExchangeTraits(
         "x-message-deduplication", alternate="direct", values_most=3, values_ttl_ms=100
+    ),
+    "once_for_long": ExchangeTraits(
+        "x-message-deduplication", alternate="direct", values_most=3, values_on_disk=True
     ),
     LATE: ExchangeTraits("x-delayed-message", delayed_type="fanout", only_to=("l0",)),
 }

@@ -5,7 +5,7 @@ from typing import Any
 from fake_client import message
 from leveret.amqp.frames import OVERHEAD_BYTES
 
-from .exchanges import LATE, headers_of, id_of
+from .exchanges import EXCHANGES, LATE, headers_of, id_of
 from .queues import QUEUES, REPLY_TO, traits_of
 from .things import Sent
 from .world import FRAME_MAX, UNIQUE_CHARACTERS, body_of
@@ -43,6 +43,10 @@ def compose(
     delay_ms = delay if exchange == LATE else 0
     headers: dict[str, Any] = {"x-delay": delay_ms} if delay_ms else {}
     headers |= headers_of(value)
+    is_compared = bool(exchange) and EXCHANGES[exchange].values_most > 0
+    value_ttl_ms = delay if is_compared and number % 3 == 0 else None
+    if value_ttl_ms is not None:
+        headers["x-cache-ttl"] = value_ttl_ms
     in_stream = not exchange and traits_of(key).stream
     filter_value = _FILTER_VALUES[number % 3] if in_stream else None
     if filter_value is not None:
@@ -75,6 +79,7 @@ def compose(
         delay_ms=delay_ms,
         filter_value=filter_value,
         value=value,
+        value_ttl_ms=value_ttl_ms,
         cc=copied,
         copies=(*copied, *blind),
         asks=bool(asks),

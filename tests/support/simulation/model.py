@@ -154,7 +154,7 @@ class Model:
         if EXCHANGES[name].durable:
             self.note(("exchange", name), False)
         self.histories.pop(name, None)
-        self.seen.pop(name, None)
+        deduplication.end(self, name)
         for key in [key for key in self.bindings if key[0] == name]:
             self._drop_binding(key)
         for key in [key for key in self.bindings if key[1] == name]:

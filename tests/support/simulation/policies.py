@@ -64,6 +64,10 @@ POLICIES: dict[str, PolicyTraits] = {
     "leaving": PolicyTraits("^g[01]$", {"expires": 200, "max-length": 100}, priority=3),
     "capped": PolicyTraits("^g", {"max-length": 6, "message-ttl": 150}, operator=True),
     "scarce": PolicyTraits("^g1$", {"max-length": 1, "expires": 400}, 5, operator=True),
+    "forgetful": PolicyTraits("^once", {"x-cache-size": 1, "x-cache-ttl": 150}),
+    "mindful": PolicyTraits(
+        "^once_", {"x-cache-size": 5, "x-cache-persistence": "memory"}, priority=1
+    ),
     "single": PolicyTraits("^u[45]$", {"x-message-deduplication": True}),
     "manifold": PolicyTraits(
         "^u[45]$", {"x-message-deduplication": False, "max-length": 5}, priority=1

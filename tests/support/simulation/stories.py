@@ -51,6 +51,7 @@ _RARE_EXCHANGES = (
     "recent recent",
     "once once once",
     "once once_or_direct once_or_direct",
+    "once_for_long once_for_long once_for_long",
 )
 
 

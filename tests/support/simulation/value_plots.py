@@ -22,12 +22,29 @@ class ValuePlots(Plots):
         queue, on = self.chance.choice(self._holding_once), self._without_transactions()
         new = {"count": 1, "size": 8, "persistent": self.chance.choice((0, 1, 1))}
         value = self._below(4)
+        if self.chance.random() < 0.4:  # something to stand behind
+            self._publish(queue, value=-1, expiration=-1, **new)
         for _ in range(self.chance.choice((2, 3, 5))):
-            self._publish(queue, value=value, **new, **on)
+            self._publish(queue, value=value, expiration=self._expiration(), **new, **on)
             if self.chance.random() < 0.3:
                 self._publish(queue, value=self._below(4), **new)
+            if self.chance.random() < 0.3:
+                self._outlive(queue, on)
             for _ in range(self.chance.choice((0, 1, 1, 2))):
                 self._leave(queue, on)
+
+    def _expiration(self) -> int:
+        return self.chance.choice((-1, 30, 120))
+
+    def _outlive(self, queue: int, on: dict[str, int]) -> None:
+        """A message may still be there, with a client or behind another one, when its time is up;
+        or just before that.
+        """
+        if self.chance.random() < 0.5:
+            self._add("get", **on, queue=queue, no_ack=0, **_NOW)
+        for milliseconds in self.chance.choice(((30,), (120,), (29, 1), (119, 1), (60, 60))):
+            self._add("wait", milliseconds=milliseconds)
+            self._publish(queue, value=self._below(4), count=1, size=8)
 
     def _leave(self, queue: int, on: dict[str, int]) -> None:
         """Something happens by which a message may leave its queue."""
@@ -52,7 +69,19 @@ class ValuePlots(Plots):
         exchange, queue = self.chance.choice(self._once), self._queue()
         self._on_existing("bind", exchange=exchange, queue=queue, key=queue, nowait=0)
         for _ in range(self.chance.choice((2, 4, 6))):
-            value = self._below(4)
-            self._publish(queue, exchange, value=value, count=1, persistent=1, size=8)
-            if self.chance.random() < 0.3:
-                self.chance.choice((self._wait, self._wait, self._restart, self._write_all))()
+            on = self._without_transactions()
+            for left in reversed(range(self.chance.choice((1, 1, 3, 6)))):
+                how = {"value": self._below(self._values), "count": 1, "persistent": 1, "size": 8}
+                self._publish(queue, exchange, **how, **on, more=int(left > 0))
+            if self.chance.random() < 0.5:
+                self.chance.choice(
+                    (
+                        self._wait,
+                        self._restart,
+                        self._write_all,
+                        self._write,
+                        self._policy,
+                        self._crash,
+                        self._lose_power,
+                    )
+                )()

@@ -14,6 +14,7 @@ from fake_client import FakeClient, FakeServer
 from leveret.broker.alarms import Alarm
 from leveret.broker.broker import Broker
 from leveret.broker.configuration import Configuration
+from leveret.broker.deduplication_exchange import DeduplicationExchange
 from leveret.broker.delayed_exchange import DelayedExchange
 from leveret.broker.message import Message, restored
 from leveret.broker.policy_checks import checked_policy
@@ -152,6 +153,18 @@ class World(FakeServer):
             stored = self.journal.read_many([each for each in ids if not _is_dropped(queue, each)])
             found[name] = [restored(0, 0, message.blob) for message in stored]
         return found
+
+    def seen_values(self, name: str) -> list[tuple[int, int]]:
+        """The values that an exchange has on disk right after a start, the oldest first, and until
+        when each is remembered.
+        """
+        exchange = self.broker.vhosts["/"].exchanges.get(name)
+        if not isinstance(exchange, DeduplicationExchange):
+            return []
+        ids = self.recovered.messages.get(exchange.number, ())
+        blobs = [each.blob for each in self.journal.read_many(ids)]
+        found = [(int(blob[9:]), int.from_bytes(blob[:8])) for blob in blobs]
+        return [each for at, each in enumerate(found) if each[0] not in dict(found[at + 1 :])]
 
     def returns(self, name: str) -> list[tuple[int, int]]:
         """How often the messages of a queue came back, and when they are ready again."""
