@@ -2,10 +2,11 @@
 
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
-from leveret.amqp.content import Properties
+from leveret.amqp.content import MESSAGE_ID, Properties
 from leveret.broker import store as store_module
 from leveret.broker.channel import Channel
 from leveret.broker.consumer import Consumer
@@ -17,6 +18,7 @@ from leveret.broker.definitions import Definitions
 from leveret.broker.delay_line import DelayLine
 from leveret.broker.exchange import Exchange
 from leveret.broker.features import Features
+from leveret.broker.firehose import Firehose
 from leveret.broker.message import Message
 from leveret.broker.policy_change import PolicyChange
 from leveret.broker.priorities import PriorityQueue
@@ -285,3 +287,28 @@ def test_values_of_a_queue_that_a_restart_forgets_are_noticed(
 ) -> None:
     monkeypatch.setattr(Features, "know_again", lambda self, ids: None)
     first_failure(("counts", "wrong answer", "unexpected", "wrong confirm", "restart"))
+
+
+@pytest.mark.slow
+def test_a_publish_that_the_firehose_does_not_tell_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    published = Firehose.published
+
+    def not_to_one_queue(self: Firehose, *what: Any) -> None:
+        if what[1] != ["d0"]:
+            published(self, *what)
+
+    monkeypatch.setattr(Firehose, "published", not_to_one_queue)
+    first_failure(("firehose",))
+
+
+@pytest.mark.slow
+def test_properties_that_a_message_loses_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    replaced = Properties.replaced
+
+    def without_id(self: Properties, changes: dict[int, bytes | None]) -> bytes:
+        return replaced(self, {**changes, MESSAGE_ID: None})
+
+    monkeypatch.setattr(Properties, "replaced", without_id)
+    first_failure(("content", "firehose"))

@@ -271,6 +271,9 @@ class Actions:
             present=int(self.chance.random() < 0.6),
         )
 
+    def _trace(self) -> None:
+        self._add("trace", on=self.chance.choice((0, 1, 1)))
+
     def _write(self) -> None:
         for name in self.chance.choice(
             (("write",), ("notice",), ("write", "notice"), ("write", "notice"))

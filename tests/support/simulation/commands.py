@@ -144,6 +144,8 @@ class Commands:
             sent = replace(sent, reply_to=self._model.replies.address_of(channel))
         line = delays.line_for(self._model, exchange, sent)
         queues = line or routing.route(self._model, exchange, sent)
+        names = [queue.name for queue in queues if queue.traits is not delays.LINE]
+        self._model.firehose.published(channel, exchange, sent, names)
         if channel.mode == "tx":
             channel.tx_published.append((sent, queues, mandatory))
             return []
@@ -246,6 +248,7 @@ class Commands:
         if not found.ready or found.returning:
             return [Expected(Basic.GetEmpty)]
         entry = found.ready.pop(0)
+        self._model.give(channel, found, entry)
         self._look_into(found)
         channel.last_tag += 1
         if no_ack:

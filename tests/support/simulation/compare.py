@@ -9,7 +9,7 @@ from pamqp.commands import Basic, Channel
 
 from fake_client import Received, shown
 
-from . import streams, timeouts
+from . import contents, streams, timeouts
 from .commands import Commands
 from .deliveries import check_deliveries
 from .names import name_of
@@ -72,7 +72,9 @@ class Comparison:
         for it, unasked in later:
             delivered += self._take_unasked(it, unasked)
         model.arrivals = None
-        check_deliveries(self._stage.model, delivered)
+        check_deliveries(model, delivered)
+        if self._stage.observer is not None:
+            model.firehose.check(self._stage.observer.copies(), model.replies.check_told)
         self._check_nothing_is_missing()
 
     def _carry_out(self, it: SimulatedClient, answers: deque[Received]) -> None:
@@ -166,7 +168,7 @@ class Comparison:
         if wrong or (sent is not None and name_of(got) != sent.name):
             raise Violation(f"wrong answer: {it.model.name} got {shown(got)}, not {expected}")
         if sent is not None:
-            self._stage.model.replies.check_told(sent.reply_to, got)
+            contents.check(sent, got, self._stage.model.replies.check_told)
         if expected.counted is not None:
             check_count(expected.counted, got)
         if expected.batch > self._stage.world.written:

@@ -38,7 +38,8 @@ def letter_of(burial: Burial) -> Sent:
     sent, queue = burial.sent, burial.queue
     key = queue.traits.dead_letter_key
     deaths = _with_death(sent.deaths, queue.name, burial.reason)
-    letter = replace(sent, deaths=deaths, ttl_ms=None)
+    exchange = queue.traits.dead_letter_exchange or ""
+    letter = replace(sent, deaths=deaths, ttl_ms=None, exchange=exchange)
     return letter if key is None else replace(letter, key=key, copies=())
 
 

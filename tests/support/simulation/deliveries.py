@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 from fake_client import Received, shown
 
-from . import delays, retries, serving, streams
+from . import contents, delays, retries, serving, streams
 from .expiry import is_too_late
 from .model import Model
 from .names import name_of
@@ -131,7 +131,7 @@ def _check_one(
     model: Model, channel: MChannel, got: Received, consumer: MConsumer, entry: Entry
 ) -> None:
     name = entry.name
-    model.replies.check_told(entry.sent.reply_to, got)
+    contents.check(entry.sent, got, model.replies.check_told)
     if got.call.redelivered != entry.redelivered:
         raise Violation(f"redelivered: {name} has {got.call.redelivered}")
     if consumer.queue.traits.quorum:

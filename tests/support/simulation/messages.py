@@ -82,6 +82,7 @@ def compose(
         value_ttl_ms=value_ttl_ms,
         cc=copied,
         copies=(*copied, *blind),
+        exchange=exchange,
         asks=bool(asks),
     )
     return sent, wire

@@ -25,6 +25,7 @@ from . import (
 )
 from .dead_letters import Burial, Reason, letter_of, may_enter
 from .exchanges import EXCHANGES, Basis
+from .firehose import Firehose
 from .queues import REJECT_PUBLISH_DLX, Traits
 from .replies import Replies
 from .spreading import Spread
@@ -47,6 +48,7 @@ from .things import (
 from .turns import Turns
 
 ALL_AT_ONCE = 1 << 30
+TRACING = ("tracing",)
 
 
 class Model:
@@ -68,6 +70,7 @@ class Model:
         self.spread = Spread()
         """Where exchanges that choose have led messages."""
         self.replies = Replies()
+        self.firehose = Firehose()
         self.policies: set[str] = set()
         self.facts: dict[tuple[str, ...], list[tuple[int, bool]]] = {}
         """Of what is durable, beside queues: since which batch it was there, or not."""
@@ -110,6 +113,12 @@ class Model:
         self.note((policies.POLICIES[name].kind, name), present)
         (self.policies.add if present else self.policies.discard)(name)
         self.follow_policies()
+
+    def trace(self, *, on: bool) -> None:
+        """The firehose has been switched on or off."""
+        if on != self.firehose.on:
+            self.note(TRACING, on)
+            self.firehose.on = on
 
     def follow_policies(self) -> None:
         """Have queues do what policies set for them now."""
@@ -337,9 +346,15 @@ class Model:
             if expiry.is_unused(queue, self.now_ms):
                 self.remove_queue(queue)
 
+    def give(self, channel: MChannel, queue: MQueue, entry: Entry) -> None:
+        """A client is given a message: that is told, unless it is a reply."""
+        if queue.name in self.queues:
+            self.firehose.given(channel, queue.name, entry.sent, redelivered=entry.redelivered)
+
     def deliver(self, channel: MChannel, consumer: MConsumer, entry: Entry) -> None:
         """An entry, taken out of its queue's ready ones, has gone to a consumer."""
         channel.last_tag += 1
+        self.give(channel, consumer.queue, entry)
         if consumer.no_ack:
             self.be_done(consumer.queue, entry)
             return

@@ -10,7 +10,7 @@ from dataclasses import replace
 from . import deduplication, queue_values, retries, streams
 from .dead_letters import Burial
 from .exchanges import EXCHANGES
-from .model import Model
+from .model import TRACING, Model
 from .quorum import left_of_returns
 from .things import Commit, Entry, MQueue, Return, Violation
 from .world import World
@@ -192,7 +192,7 @@ def _check_facts(model: Model, world: World, disk: _Disk) -> None:
 def _there(world: World) -> dict[tuple[str, ...], None]:
     """What is durable beside queues, bindings in their order."""
     vhost = world.broker.vhosts["/"]
-    found: dict[tuple[str, ...], None] = {}
+    found: dict[tuple[str, ...], None] = {TRACING: None} if vhost.tracing else {}
     for operator, kind in ((False, "policy"), (True, "operator policy")):
         for policy in vhost.policies.all(operator=operator):
             found[kind, policy.name] = None
@@ -304,6 +304,8 @@ def start_over(model: Model, world: World, after: Aftermath, *, redelivered: boo
         fresh.facts[key] = [(0, True)]
         if key[0] == "exchange":
             fresh.exchanges.add(key[1])
+        elif key == TRACING:
+            fresh.firehose.on = True
         elif key[0] != "binding":
             fresh.policies.add(key[1])
         else:

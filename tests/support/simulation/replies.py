@@ -10,8 +10,7 @@ consumer, and is nobody's ever after.
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from re import fullmatch
-
-from fake_client import Received
+from typing import TypeGuard
 
 from .queues import REPLY_TO, Traits
 from .things import Address, MChannel, MConsumer, MQueue, Refused, Violation
@@ -60,11 +59,10 @@ class Replies:
         """Where replies go that have these keys."""
         return [each.queue for each in self.living.values() if each.text in keys]
 
-    def check_told(self, address: Address | None, got: Received) -> None:
-        """A client has got a message that has to tell this address, or none. Raises Violation."""
-        told = got.properties.reply_to
+    def check_told(self, address: Address | None, told: str | None) -> None:
+        """A message that has to tell this address, or none, tells that. Raises Violation."""
         if address is not None and address.text is None and _is_new(told, self.seen):
-            address.text = told
+            address.text = address.queue.name = told
             self.seen.append(address)
         if told != (address and address.text):
             raise Violation(f"reply-to: {told} is told, not {address and address.text}")
@@ -74,7 +72,7 @@ class Replies:
         return Replies(seen=self.seen)
 
 
-def _is_new(text: str | None, seen: Collection[Address]) -> bool:
+def _is_new(text: str | None, seen: Collection[Address]) -> TypeGuard[str]:
     """Whether it may be the address of somebody who had none."""
     known = any(each.text == text for each in seen)
     return not known and fullmatch(rf"{REPLY_TO}\..+", text or "") is not None

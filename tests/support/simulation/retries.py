@@ -40,6 +40,7 @@ def _due_ms(queue: MQueue, entry: Entry, outcome: Outcome, now_ms: int) -> int:
 def release(model: "Model") -> None:
     """Have what is due be ready."""
     for queue in model.queues.values():
+        level = _level(queue)
         for entry in sorted(queue.waiting, key=lambda each: (each.due_ms, each.place)):
             if entry.due_ms <= model.now_ms:
                 queue.waiting.remove(entry)
@@ -47,7 +48,21 @@ def release(model: "Model") -> None:
                     quorum.put_first(entry)
                 if entry.is_paged_out:
                     entry.is_paged_out = entry.is_sure = False
+                entry.is_sure = entry.is_sure and entry not in level
                 model.ready_again(queue, entry)
+
+
+def _level(queue: MQueue) -> list[Entry]:
+    """What comes back to a quorum queue together with something from before a restart: as it stood
+    then, so that nobody may rely on what is first.
+    """
+    from_before = {entry.due_ms for entry in queue.waiting if entry.published_in == 0}
+    dues = [entry.due_ms for entry in queue.waiting]
+    return [
+        entry
+        for entry in queue.waiting
+        if queue.traits.quorum and entry.due_ms in from_before and dues.count(entry.due_ms) > 1
+    ]
 
 
 def after_start(old: Entry, note: Note, returns: int, doubtful: int, now_ms: int) -> bool:

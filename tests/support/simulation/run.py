@@ -15,6 +15,7 @@ from .compare import Comparison
 from .conversation import Conversation
 from .doings import Doings
 from .model import Model
+from .observer import Observer
 from .policies import POLICIES
 from .queues import QUEUES
 from .recovery import check_crash, check_restart, start_over
@@ -129,6 +130,19 @@ class Run:
         self._stage.model.change_policy(name, present=bool(present))
         self._comparison.look()
 
+    def trace(self, on: int) -> None:
+        """Somebody switches the firehose on or off."""
+        self._stage.begin()
+        self._observe()
+        self.world.trace(on=bool(on))
+        self._stage.model.trace(on=bool(on))
+        self._comparison.look()
+
+    def _observe(self) -> None:
+        """Have somebody look at the firehose."""
+        if self._stage.observer is None:
+            self._stage.observer = Observer(self.world)
+
     def fault(self, after: int, what: int) -> None:
         kinds = (("write", "create", "unlink"), ("sync",), ("read",))[what]
         self.world.fail_after(after, lambda: OSError(5, "Input/output error"), *kinds)
@@ -170,6 +184,7 @@ class Run:
             break
         self._stage.clients.clear()
         self._stage.waiting.clear()
+        self._stage.observer = None
         self._comparison.complain()
         model = self._stage.model
         after = check_crash(model, self.world, written, taken)
@@ -184,6 +199,9 @@ class Run:
         model = self._stage.model
         model.turns.finish()
         self._stage.begin()
+        if self._stage.observer is not None:
+            self._stage.observer.leave()
+            self._stage.observer = None
         self.world.stop()
         self._comparison.look()
         self.world.start()
@@ -195,6 +213,8 @@ class Run:
     def _first_turn(self) -> None:
         self._stage.begin()
         self.world.end_turn()
+        if self._stage.model.firehose.on:
+            self._observe()
         self._comparison.look()
 
     def end(self) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from fake_client import FakeClient, encoded
 
 from .model import Model
+from .observer import Observer
 from .things import Expected, MClient, MQueue
 from .world import World
 
@@ -70,6 +71,9 @@ class Stage:
     clients: dict[int, SimulatedClient] = field(default_factory=dict)
     waiting: list[SimulatedClient] = field(default_factory=list)
     """Those that the broker lets wait for the disk, in the order in which they began to."""
+
+    observer: Observer | None = None
+    """Who gets the copies of the firehose, if that has been on."""
 
     def begin(self) -> None:
         """Before anything is done: what it writes goes into the next batch."""

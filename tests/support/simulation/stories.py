@@ -120,6 +120,7 @@ class _Scene(ValuePlots):
     def __init__(self, chance: Random, cast: list[int], exchanges: list[int], *, in_turns: bool):
         super().__init__(chance, cast, exchanges)
         crashes, faults = chance.choice((0, 2, 5)), chance.choice((0, 0, 1))
+        self._tracing = chance.choice((0, 0, 0, 0, 2, 4))
         self._kinds: dict[Callable[[], None], int] = {
             self._publish: chance.choice((10, 30)),
             self._publish_late: chance.choice((0, 0, 10)),
@@ -159,6 +160,7 @@ class _Scene(ValuePlots):
             self._close_channel: 1,
             self._disconnect: 1,
             self._policy: chance.choice((0, 1, 4)),
+            self._trace: self._tracing,
             self._write: chance.choice((20, 60)),
             self._wait: 5,
             self._be_late: chance.choice((5, 12)) if self._timed else 0,
@@ -186,6 +188,8 @@ class _Scene(ValuePlots):
                 self._declare_exchange(exchange)
         for _ in range(3):
             self._bind()
+        if self._tracing:
+            self._add("trace", on=0)
         for _ in range(4):
             self._add("write")
             self._add("notice")

@@ -63,6 +63,7 @@ class Sent:
     """The keys that lead it beside its own, of BCC as well."""
     deaths: tuple[Death, ...] = ()
     """The latest first."""
+    exchange: str = ""
     asks: bool = False
     """Whether it is a request that wants a direct reply."""
     reply_to: Address | None = None

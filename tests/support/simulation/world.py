@@ -11,6 +11,7 @@ from itertools import count
 from typing import Any
 
 from fake_client import FakeClient, FakeServer
+from leveret.broker.administration import Administration
 from leveret.broker.alarms import Alarm
 from leveret.broker.broker import Broker
 from leveret.broker.configuration import Configuration
@@ -37,6 +38,8 @@ from .things import Violation
 
 ROOMY_BYTES = 1 << 40
 FRAME_MAX = 4096
+OBSERVED = "observed"
+"""A queue that no story knows."""
 UNIQUE_CHARACTERS = 22
 _HAIR_S, _TOGETHER_S, _DIGITS = 1e-9, 1e-7, 6
 """What is due at the same millisecond is due together, whatever rounding has done to it."""
@@ -191,7 +194,8 @@ class World(FakeServer):
             for name, exchange in vhost.exchanges.items()
             if isinstance(exchange, DelayedExchange)
         }
-        return {**vhost.queues, **delaying}
+        queues = {name: queue for name, queue in vhost.queues.items() if name != OBSERVED}
+        return {**queues, **delaying}
 
     # --- turns --------------------------------------------------------------------------------
 
@@ -286,6 +290,11 @@ class World(FakeServer):
                 policies.delete(name, operator=traits.operator)
         except JournalError:  # a message could not be read back
             self.failed = True
+        self.end_turn()
+
+    def trace(self, *, on: bool) -> None:
+        """An operator switches the firehose on or off."""
+        Administration(self.broker).set_tracing("/", on)
         self.end_turn()
 
     def check_counted_bytes(self) -> None:
