@@ -272,7 +272,7 @@ class Doings(ReplyDoings):
             self._need_queue(client, channel, queue)
         name = self._queue_name(client, queue)
         known = self._stage.model.queues.get(name)
-        is_in_order = known is None or known.in_order
+        is_in_order = known is None or known.stays_in_order
         traits = traits_of(name)
         if traits.stream or self._would_meet(name) or not is_in_order:
             return

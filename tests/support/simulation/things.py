@@ -170,6 +170,11 @@ class MQueue:
         return self.deleted_in is not None
 
     @property
+    def stays_in_order(self) -> bool:
+        """Whether that is also known when what waits comes back."""
+        return self.in_order and not any(entry.is_paged_out for entry in self.waiting)
+
+    @property
     def durable(self) -> bool:
         return self.traits.durable
 
