@@ -300,7 +300,7 @@ def test_a_publish_that_the_firehose_does_not_tell_is_noticed(
             published(self, *what)
 
     monkeypatch.setattr(Firehose, "published", not_to_one_queue)
-    first_failure(("firehose",))
+    first_failure(("firehose", "content"))
 
 
 @pytest.mark.slow
