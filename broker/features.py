@@ -27,6 +27,11 @@ one, before others have their turn: a long queue may be far beyond a limit that 
 expire as a whole. Fewer, if they become dead letters.
 """
 
+NEARLY_FULL = 1000
+"""A queue that so many more messages would fill, and from which dead letters go then, is handed
+each message by itself, so that no more come in than a turn has time for.
+"""
+
 COME_IN_MAX = 10_000
 """How many messages come in in one turn at most."""
 
@@ -53,6 +58,7 @@ class Features:
         "firehose",
         "limits",
         "mixed",
+        "nearly_full",
         "prioritized",
         "returning",
     )
@@ -70,6 +76,8 @@ class Features:
         self.counts_bytes = False
         self.mixed = False
         """Whether what is next, and whether it is flagged redelivered, is for `shift` to say."""
+        self.nearly_full = False
+        """Whether a turn's messages may be too much for it, and become dead letters."""
         self.deduplication: Deduplication | None = None
         self.firehose: Firehose | None = None
         """What is told of each delivery, while the vhost is traced."""
@@ -87,7 +95,11 @@ class Features:
         counted = self.limits if self.counts_bytes else None
         self.limits = limits
         self.counts_bytes = limits is not None and limits.max_bytes is not None
-        if limits is None or not self.counts_bytes:
+        if limits is None:
+            self.nearly_full = False
+            return
+        self._see_how_full(limits)
+        if not self.counts_bytes:
             return
         if counted is None:
             self._counting = begin_count(limits, self._queue.lines())
@@ -98,7 +110,17 @@ class Features:
     def singly(self) -> bool:
         """Whether every message must come through `Queue.enqueue`."""
         rejects = self.limits is not None and not self.limits.drops_head
-        return self.timed or rejects or self.counts_bytes or self.prioritized
+        one_by_one = self.counts_bytes or self.prioritized or self.nearly_full
+        return self.timed or rejects or one_by_one
+
+    @property
+    def makes_dead_letters(self) -> bool:
+        """Whether a new message is likely to make a dead letter at once, of itself or another."""
+        if self._queue.dead_letters is None:
+            return False
+        too_late = self.expiry is not None and self.expiry.ttl_ms == 0
+        refused = self.limits is not None and self.limits.overflow == REJECT_PUBLISH_DLX
+        return too_late or refused or self.counts_bytes or self.nearly_full
 
     @property
     def _delivers_in_bulk(self) -> bool:
@@ -206,9 +228,11 @@ class Features:
             return True
         self.expire()
         more = False
-        if self.limits is not None and self.limits.are_passed(queue.message_count):
-            more = self.trim(self._dropped_at_once())
-            self.expire()  # what is first now may be due earlier than what was
+        if self.limits is not None:
+            if self.limits.are_passed(queue.message_count):
+                more = self.trim(self._dropped_at_once())
+                self.expire()  # what is first now may be due earlier than what was
+            self._see_how_full(self.limits)
         self._left = queue.message_count
         return more or self._counting
 
@@ -305,6 +329,14 @@ class Features:
             most -= 1
             content_bytes -= len(taken[0].content)
         return False
+
+    def _see_how_full(self, limits: Limits) -> None:
+        """Have routes know whether the queue wants each message by itself now."""
+        dies = self._queue.dead_letters is not None and limits.max_length is not None
+        nearly_full = dies and limits.are_passed(self._queue.message_count + NEARLY_FULL)
+        if nearly_full != self.nearly_full:
+            self.nearly_full = nearly_full
+            self._queue.backlog_changed()
 
     def _dropped_at_once(self) -> int:
         """As many as have come in, or the queue would outgrow its limits, and some more."""

@@ -8,6 +8,7 @@ from ..amqp.errors import AccessRefused, NotSupported
 from .intake import owners_of
 from .permissions import Right
 from .queue import Queue
+from .remainder import effort_of
 
 if TYPE_CHECKING:
     from .channel import Channel
@@ -44,11 +45,12 @@ class Route:
 
     `per_message` says that an exchange on the way has to see each message. `handling` tells, by the
     kind of a message's properties, what to do with it. `owners` are the numbers of its durable
-    queues.
+    queues, and `effort` is what a message counts to go there.
     """
 
     __slots__ = (
         "address",
+        "effort",
         "exchange",
         "handling",
         "mandatory",
@@ -67,6 +69,7 @@ class Route:
         self.per_message = False
         self.owners: tuple[int, ...] = ()
         self.handling = SINGLY_ONLY
+        self.effort = 1
 
 
 class RouteMemory:
@@ -214,6 +217,7 @@ class PublishRoutes:
         route.per_message = queues is None
         route.queues = tuple(queues or ())
         route.owners = owners_of(route.queues)
+        route.effort = effort_of(route.queues)
         has_journal = self._channel.connection.broker.journal is not None
         if (
             self._singly_only

@@ -40,7 +40,7 @@ from .permissions import Right
 from .property_kinds import PERSISTENT, SPECIAL, TRANSIENT
 from .publish_route import SINGLY, STORE, PublishRoutes, Route
 from .queue import Queue
-from .remainder import QUEUES_PER_EFFORT, EnoughForNow
+from .remainder import EnoughForNow, effort_of
 from .special import apply_special_properties
 from .transaction import Transaction
 
@@ -271,7 +271,7 @@ class Publisher:
         except (SoftError, NotSupported):
             self._assemble(frame)
             return None
-        self._count(route.queues)
+        connection.receiver.effort_left -= route.effort
         return route
 
     # --- frame by frame -----------------------------------------------------------------------
@@ -313,20 +313,17 @@ class Publisher:
             copies = apply_special_properties(self._channel, message)
             self._check_copies(route.exchange, copies)
             keys += copies
-        queues = route.queues
+        queues, effort = route.queues, route.effort
         if route.per_message or len(keys) > 1:
             queues = tuple(self._vhost.route(route.exchange, keys, message) or ())
-        self._count(queues)
+            effort = effort_of(queues)
+        self._channel.connection.receiver.effort_left -= effort
         if self._vhost.firehose is not None:
             self._vhost.firehose.published(self._channel, keys, message, queues)
         if self.transaction is not None:
             self.transaction.publish(message, queues, route.mandatory)
             return True
         return self.deliver(message, queues, route.mandatory)
-
-    def _count(self, queues: tuple[Queue, ...]) -> None:
-        """Count the effort of a message, or of finding a route."""
-        self._channel.connection.receiver.effort_left -= 1 + len(queues) // QUEUES_PER_EFFORT
 
     def _check_copies(self, exchange: "Exchange", keys: list[str]) -> None:
         """Ask for topic permissions for the keys of CC and BCC, as RabbitMQ does from 4.0 on."""

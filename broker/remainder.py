@@ -10,6 +10,7 @@ from .work import ConnectionWork
 
 if TYPE_CHECKING:
     from .connection import Connection
+    from .queue import Queue
 
 METHOD_EFFORT = 4
 """What a method counts as effort, one of which takes some 10 µs. Some count more for what they
@@ -21,8 +22,19 @@ QUEUES_PER_EFFORT = 8
 finding out where a publish leads to.
 """
 
+DEAD_LETTER_EFFORT = 2
+"""And so many more for each queue in which it makes a dead letter."""
+
 CLEARED_PER_EFFORT = 50
 """To how many messages a client can put an end for that."""
+
+
+def effort_of(queues: "tuple[Queue, ...]") -> int:
+    """What it counts to publish a message that goes to these queues."""
+    dead_letters = sum(
+        queue.features is not None and queue.features.makes_dead_letters for queue in queues
+    )
+    return 1 + len(queues) // QUEUES_PER_EFFORT + DEAD_LETTER_EFFORT * dead_letters
 
 
 class EnoughForNow(Exception):

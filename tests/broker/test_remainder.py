@@ -8,6 +8,7 @@ from pamqp.commands import Basic, Confirm, Connection, Queue, Tx
 
 from durable_server import DurableServer
 from fake_client import FakeClient, FakeServer, encoded, message
+from leveret.broker.administration import Administration
 from leveret.broker.remainder import CLEARED_PER_EFFORT, METHOD_EFFORT
 from leveret.broker.turn_bounds import TurnBounds
 
@@ -178,3 +179,71 @@ def test_many_messages_in_a_transaction_take_several_turns(server: DurableServer
     assert turns_for(client, message(b"x", "q") * 100) == 3
     client.request(Tx.Commit(), Tx.CommitOk)
     assert client.ready_in("q") == 100
+
+
+# --- dead letters -----------------------------------------------------------------------------
+
+DEAD = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "left"),
+    [
+        ({"x-max-length": 2}, ALL[-2:]),
+        ({"x-max-length-bytes": 4}, ALL[-2:]),
+        ({"x-max-length": 2, "x-overflow": "reject-publish-dlx"}, ALL[:2]),
+        ({"x-message-ttl": 0}, []),
+    ],
+    ids=["length", "bytes", "refused", "time"],
+)
+def test_publishes_that_make_dead_letters_are_taken_in_several_turns(
+    server: DurableServer, arguments: dict[str, Any], left: list[bytes]
+) -> None:
+    client = server.connect()
+    client.declare("dead", durable=True)
+    declare = Queue.Declare(queue="q", durable=True, arguments=DEAD | arguments, nowait=True)
+    published = b"".join(message(body, "q", delivery_mode=2) for body in ALL)
+    assert turns_for(client, encoded(declare) + published) == 3
+    assert drained(client) == left
+    assert drained(client, "dead") == [body for body in ALL if body not in left]
+
+
+def test_publishes_to_a_queue_with_much_room_are_taken_at_once(server: DurableServer) -> None:
+    client = server.connect()
+    client.declare("q", durable=True, arguments=DEAD | {"x-max-length": 2000})
+    assert turns_for(client, message(b"m", "q", delivery_mode=2) * COUNT) == 1
+    client.declare("other", durable=True, arguments={"x-max-length": 2})
+    assert turns_for(client, message(b"m", "other", delivery_mode=2) * COUNT) == 1
+    assert client.ready_in("other") == 2
+
+
+def test_a_queue_is_handed_many_messages_together_again_when_it_is_not_nearly_full(
+    server: DurableServer, client_of_full: FakeClient
+) -> None:
+    features = server.broker.vhosts["/"].queues["q"].features
+    assert features is not None
+    assert features.singly
+    client_of_full.send(Queue.Purge(queue="q"))
+    client_of_full.publish(b"m", "q")
+    assert not features.singly
+
+
+@pytest.fixture
+def client_of_full(server: DurableServer) -> FakeClient:
+    """A client that has filled a queue up to less than is looked at one by one."""
+    client = server.connect()
+    client.declare("q", durable=True, arguments=DEAD | {"x-max-length": 1010})
+    client.feed(message(b"m", "q") * 20)
+    return client
+
+
+def test_limits_that_a_policy_takes_away_are_forgotten(server: DurableServer) -> None:
+    client = server.connect()
+    client.declare("q", durable=True, arguments=DEAD)
+    administration = Administration(server.broker)
+    administration.set_policy("/", "limit", "q", {"max-length": 2})
+    client.publish(b"m", "q")
+    assert turns_for(client, message(b"m", "q") * COUNT) == 3
+    administration.delete_policy("/", "limit")
+    client.publish(b"m", "q")
+    assert turns_for(client, message(b"m", "q") * COUNT) == 1
