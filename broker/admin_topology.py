@@ -183,12 +183,12 @@ class TopologyAdministration(AdministrationPart):
         """How many deliveries of each queue wait for their acknowledgement, or for a tx.commit with
         it.
         """
-        return Counter(
-            queue
-            for connection in self._broker.connections
-            for channel in connection.channels.values()
-            for _, queue, _ in channel.outstanding()
-        )
+        counts = Counter[Queue]()
+        for connection in self._broker.connections:
+            for channel in connection.channels.values():
+                for queue, count in channel.outstanding():
+                    counts[queue] += count
+        return counts
 
     # --- bindings -----------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from ..amqp.basic import BASIC_ACK, SETTLE, SETTLE_BYTES, SETTLE_PAYLOAD_BYTES
 from ..amqp.errors import NotFound, PreconditionFailed
@@ -27,6 +28,7 @@ class Channel:
     """An open channel. What it publishes and what it has not settled are objects of their own."""
 
     __slots__ = (
+        "_former",
         "_woken_first",
         "connection",
         "consumers",
@@ -45,6 +47,8 @@ class Channel:
         self.settling: Settling | None = None
         """The work of settling very much, while there is any."""
         self.consumers: dict[str, Consumer] = {}
+        self._former: WeakSet[Consumer] | None = None
+        """Consumers that were cancelled, as long as there are deliveries of theirs."""
         self.unsettled = Unsettled()
         self.publisher = Publisher(self)
         self.prefetch = 0
@@ -71,11 +75,13 @@ class Channel:
 
     # --- settling -----------------------------------------------------------------------------
 
-    def outstanding(self) -> "Iterator[Delivery]":
-        """All deliveries that it is not done with, those settled in a transaction included."""
-        transaction = self.publisher.transaction
-        settled = () if transaction is None else transaction.settled
-        return chain(self.unsettled.deliveries.values(), settled)
+    def outstanding(self) -> "Iterator[tuple[Queue, int]]":
+        """How many deliveries of which queues it is not done with, those settled in a transaction
+        included; a queue may come several times.
+        """
+        for consumer in chain(self.consumers.values(), self._former or ()):
+            yield consumer.queue, consumer.unsettled
+        yield from self.unsettled.got.items()
 
     def receive_acks(self, data: bytes, at: int) -> int:
         """Take the run of single basic.ack frames of this channel that stands at `at`.
@@ -147,6 +153,9 @@ class Channel:
     def cancel(self, consumer: Consumer) -> None:
         """Stop a consumer; an auto-delete queue goes with its last one."""
         del self.consumers[consumer.tag]
+        if consumer.unsettled:
+            self._former = self._former or WeakSet()
+            self._former.add(consumer)
         queue = consumer.queue
         queue.remove_consumer(consumer)
         if queue is self.reply_queue:

@@ -17,6 +17,7 @@ from ..amqp.errors import SoftError
 from .message import Message
 from .settling import Order, is_much
 from .uncommitted import Uncommitted
+from .unsettled import Outcome
 from .work import ChannelWork, Work
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class Commit(ChannelWork):
     def _go_on(self) -> bool:
         """Do some of it; True if there is more."""
         self._publish()
-        if not self._published and self.settled.settlements:
+        if not self._published:
             self._settle()
         broker = self._channel.connection.broker
         broker.do_postponed()  # dead letters belong to the commit
@@ -123,6 +124,17 @@ class Commit(ChannelWork):
             self._complete &= self._publisher.deliver(message, live, mandatory)
 
     def _settle(self) -> None:
+        """Settle about as much as a turn has time for, be it one settlement or hundreds."""
+        bounds = self._channel.connection.broker.turn_bounds
+        left = bounds.acknowledged
+        while left > 0 and self.settled.settlements:
+            acknowledged = self.settled.settlements[0][1] is Outcome.ACKNOWLEDGED
+            before = len(self.settled)
+            self._settle_some()
+            count = max(before - len(self.settled), 1)
+            left -= count if acknowledged else count * bounds.acknowledged // bounds.settled
+
+    def _settle_some(self) -> None:
         settlements = self.settled.settlements
         if self._order is None:
             deliveries, outcome = settlements[0]

@@ -23,6 +23,7 @@ class Consumer:
     """
 
     __slots__ = (
+        "__weakref__",
         "_frames",
         "ack_timeout_ms",
         "arguments",

@@ -43,14 +43,16 @@ class Unsettled:
 
     `limit` is basic.qos's with global=true, 0 for none; `consumed` counts the outstanding
     deliveries to consumers, which are the ones that the limit is about. `reports` is set once there
-    is a delivery of a queue that must be told of each message that is acknowledged.
+    is a delivery of a queue that must be told of each message that is acknowledged. `got` counts
+    those by basic.get of each queue, those settled in a transaction that is open included.
     """
 
-    __slots__ = ("_lowest", "consumed", "deliveries", "held", "last_tag", "limit", "reports")
+    __slots__ = ("_lowest", "consumed", "deliveries", "got", "held", "last_tag", "limit", "reports")
 
     def __init__(self) -> None:
         self.deliveries: dict[int, Delivery] = {}
         self.held = HeldDeliveries(self.deliveries)
+        self.got: dict[Queue, int] = {}
         self.last_tag = 0
         self.limit = 0
         self.consumed = 0
@@ -107,6 +109,7 @@ class Unsettled:
         """Note a delivery by basic.get and give its tag."""
         self.last_tag += 1
         self.reports |= queue.features is not None
+        self.got[queue] = self.got.get(queue, 0) + 1
         self.deliveries[self.last_tag] = (message, queue, None)
         return self.last_tag
 
@@ -123,8 +126,14 @@ class Unsettled:
         """Give their consumers the credit back that these deliveries held."""
         for _, queue, consumer in deliveries:
             if consumer is None:
+                self._got_less(queue)
                 continue
             consumer.unsettled -= 1
             self.consumed -= 1
             if not consumer.in_rotation and not self.limit:
                 queue.consumers.wake(consumer)
+
+    def _got_less(self, queue: Queue) -> None:
+        self.got[queue] -= 1
+        if not self.got[queue]:
+            del self.got[queue]

@@ -7,7 +7,7 @@ import pytest
 from pamqp.commands import Basic, Tx
 
 from durable_server import DurableServer
-from fake_client import FakeServer
+from fake_client import FakeServer, message
 from leveret.broker.administration import Administration, Invalid, NoSuchThing
 
 
@@ -150,6 +150,35 @@ def test_what_a_transaction_has_settled_is_unacknowledged_until_it_is_committed(
     assert administration.queue_statistics("/")[0].messages_unacknowledged == 3
     client.send(Basic.Cancel("c"), end())
     assert administration.queue_statistics("/")[0].messages_unacknowledged == left
+
+
+def test_each_way_to_hold_a_message_counts_until_it_is_settled(
+    server: FakeServer, administration: Administration
+) -> None:
+    client, other = server.connect(), server.connect()
+    client.declare("q")
+    client.feed(message(b"m", "q") * 9)
+    for _ in range(3):
+        client.get("q")
+    other.request(Basic.Qos(prefetch_count=2), Basic.QosOk)
+    other.consume("q", "stays")
+    client.request(Basic.Qos(prefetch_count=4), Basic.QosOk)
+    client.consume("q", "goes")
+    client.send(Basic.Cancel("goes"))
+
+    def unacknowledged() -> int:
+        return administration.queue_statistics("/")[0].messages_unacknowledged
+
+    assert unacknowledged() == 3 + 2 + 4
+    client.send(Basic.Ack(2, multiple=True))
+    assert unacknowledged() == 1 + 2 + 4
+    client.send(Basic.Nack(4, multiple=True, requeue=False))
+    assert unacknowledged() == 2 + 3
+    client.disconnect()
+    other.send(Basic.Cancel("stays"), Basic.Ack(1))
+    assert unacknowledged() == 1
+    other.send(Basic.Reject(2, requeue=True))
+    assert unacknowledged() == 0
 
 
 def test_statistics_tell_how_queues_stand(

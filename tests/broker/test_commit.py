@@ -263,3 +263,38 @@ def test_a_bug_in_carrying_it_out_holds_no_queue_back_for_ever(
     client.expect_connection_closed(541, "INTERNAL_ERROR - internal error", (90, 20))
     other.feed(message(b"new", "q"))
     assert other.get("q").body == b"new"
+
+
+def alternating() -> list[Any]:
+    """Acknowledgements and rejections in turn."""
+    return [
+        Basic.Nack(tag, requeue=False) if tag % 2 else Basic.Ack(tag) for tag in range(1, COUNT + 1)
+    ]
+
+
+def test_settlements_that_alternate_take_as_many_turns_as_others(server: DurableServer) -> None:
+    client = consumer(server, *alternating())
+    client.connection.receive(encoded(Tx.Commit()))
+    turns = 0
+    while server.broker.dirty:
+        one_turn(server)
+        turns += 1
+    assert turns == 4
+    server.end_turn()
+    client.expect(Tx.CommitOk)
+    assert drained(client) == []
+    assert drained(client, "dead") == ALL[::2]
+
+
+def test_what_takes_longer_to_settle_counts_more() -> None:
+    server = DurableServer(turn_bounds=TurnBounds(acknowledged=20, settled=5, published=20))
+    client = consumer(server, *alternating())
+    client.connection.receive(encoded(Tx.Commit()))
+    turns = 0
+    while server.broker.dirty:
+        one_turn(server)
+        turns += 1
+    assert turns == 5  # eight of them in each, for every other one counts as four
+    server.end_turn()
+    client.expect(Tx.CommitOk)
+    assert drained(client, "dead") == ALL[::2]

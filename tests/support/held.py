@@ -1,11 +1,14 @@
 """Very many deliveries that are not acknowledged, for tests of what becomes of them."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from durable_server import DurableServer
 from fake_client import FakeClient, FakeServer, Received, message
+from leveret.broker.channel import Channel
 from leveret.broker.held_deliveries import DELIVERY_BYTES
 from leveret.broker.message import OVERHEAD_BYTES
+from leveret.broker.unsettled import Delivery
 
 SIZE = 4096
 COUNT = 500
@@ -42,8 +45,15 @@ def held_bytes(server: FakeServer) -> int:
         len(each.content) + OVERHEAD_BYTES + DELIVERY_BYTES
         for connection in server.broker.connections
         for channel in connection.channels.values()
-        for each, _, _ in channel.outstanding()
+        for each, _, _ in all_deliveries(channel)
     )
+
+
+def all_deliveries(channel: Channel) -> Iterator[Delivery]:
+    """What is outstanding on a channel, and what its transaction has settled."""
+    transaction = channel.publisher.transaction
+    yield from channel.unsettled.deliveries.values()
+    yield from () if transaction is None else transaction.settled
 
 
 def numbers(received: list[Received]) -> list[int]:

@@ -46,8 +46,9 @@ class Committing:
         at_once = self._model.turns.at_once
         for _ in range(min(at_once, len(self._published))):
             self._publish()
-        if not self._published and self._orders:
-            self._settle(at_once)
+        left = 0 if self._published else at_once
+        while left > 0 and self._orders:
+            left -= self._settle(at_once)
         self._model.bury(self._commit)
         self._commit.batch = self._model.batch if self._on_disk else 0
         return bool(self._published or self._orders)
@@ -60,8 +61,10 @@ class Committing:
         if mandatory and not delays.are_reached(live):
             self._client.due.append(Expected(Basic.Return, {"reply_code": 312}, sent))
 
-    def _settle(self, at_once: int) -> None:
+    def _settle(self, at_once: int) -> int:
+        """Settle some of what is next; how many."""
         order = self._orders[0]
+        count = len(order.tags)
         if order is not self._begun:
             self._begun = order
             order.begin(at_once)
@@ -73,6 +76,7 @@ class Committing:
 
         if not order.go_on(at_once, settle):
             self._orders.popleft()
+        return count - len(order.tags)
 
     def answer(self) -> list[Expected]:
         """What the client must get when all is done. Raises Refused."""
