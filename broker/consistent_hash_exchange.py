@@ -55,7 +55,9 @@ class ConsistentHashExchange(Exchange):
         self._counted: dict[Destination, Binding] = {}
         self._destinations: list[Destination] = []
         self._ends: list[int] = []
-        """The number of the first bucket behind those of each destination."""
+        """The number of the first bucket behind those of each destination; counted when there is a
+        message, for whoever removes thousands of bindings must not have thousands counted for each.
+        """
 
     def _text_argument(self, name: str) -> str | None:
         field = self.arguments.get(name)
@@ -73,15 +75,16 @@ class ConsistentHashExchange(Exchange):
 
     def added(self, binding: Binding) -> None:
         weight = _weight(binding.routing_key)
-        if binding.destination not in self._counted:
+        if self._ends and binding.destination not in self._counted:
             self._counted[binding.destination] = binding
             self._destinations.append(binding.destination)
-            self._ends.append(weight + (self._ends[-1] if self._ends else 0))
+            self._ends.append(weight + self._ends[-1])
 
     def removed(self, binding: Binding) -> None:
-        if self._counted[binding.destination] is not binding:
-            return
-        self._counted = {}
+        if self._counted.get(binding.destination) is binding:
+            self._counted, self._destinations, self._ends = {}, [], []
+
+    def _count(self) -> None:
         for other in self.bindings.values():
             self._counted.setdefault(other.destination, other)
         self._destinations = list(self._counted)
@@ -92,7 +95,9 @@ class ConsistentHashExchange(Exchange):
         self, routing_keys: Sequence[str], message: Message | None
     ) -> Iterable["Destination"]:
         if not self._ends:
-            return ()
+            self._count()
+            if not self._ends:
+                return ()
         if self._header is None and self._property is None:
             key = phash2(_encoded(routing_keys[0]))
         else:
