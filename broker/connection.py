@@ -264,6 +264,7 @@ class Connection:
         self.heartbeats = Heartbeats(self, interval_s)
 
     def opened(self) -> None:
+        """The handshake is over."""
         self._deadline.cancel()
         self.state = State.OPEN
         log.info(
@@ -297,6 +298,7 @@ class Connection:
         self.send(method_frame(number, close))
 
     def forget_channel(self, channel: Channel) -> None:
+        """A channel ends, whoever wants it to."""
         del self.channels[channel.number]
         try:
             channel.close()
@@ -329,6 +331,7 @@ class Connection:
             self.lost(error.explanation)
 
     def client_closed(self, close: ConnectionClose) -> None:
+        """The client has sent connection.close."""
         log.info(
             "closed by client",
             extra=fields(connection=self.name, code=close.reply_code, text=close.reply_text),

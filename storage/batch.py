@@ -45,6 +45,7 @@ class Writer:
         return self._file
 
     def close(self) -> None:
+        """Close the file that was written last."""
         if self._file is not None:
             self._file.close()
             self._file = None

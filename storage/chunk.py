@@ -54,6 +54,7 @@ class Remaining:
 
     @property
     def numbers(self) -> tuple[int, ...]:
+        """The owners that have yet to settle."""
         owners = self.owners
         if len(owners.numbers) == self.mask.bit_count():
             return owners.numbers
@@ -112,6 +113,7 @@ class Chunk:
 
     @property
     def live(self) -> int:
+        """How many messages somebody still owns."""
         return len(self.states) - self.dead
 
     def code(self, segment: Segment, remaining: Remaining) -> int:

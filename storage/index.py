@@ -64,6 +64,7 @@ class Index:
             self.head.insert((next_id & CHUNK_MASK) - 1)
 
     def owners(self, numbers: tuple[int, ...], rank: int = 0) -> Owners:
+        """The one object that stands for these owners and that rank."""
         owners = self._owner_sets.get((numbers, rank))
         if owners is None:
             if len(self._owner_sets) >= _MOST_OWNER_SETS:

@@ -329,6 +329,7 @@ class Log:
         self._group = True
 
     def end_group(self) -> None:
+        """The group is whole. Raises RuntimeError if none was begun."""
         if not self._group:
             raise RuntimeError("no group was begun")
         self._group = False
@@ -394,4 +395,5 @@ class Log:
         return not segment.definitions
 
     def close_files(self) -> None:
+        """Nothing is read or written any more."""
         self._blocks.close()

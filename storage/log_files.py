@@ -47,6 +47,7 @@ class LogFiles:
 
     @property
     def oldest(self) -> Segment:
+        """The one that goes next."""
         return next(iter(self.segments.values()))
 
     @property

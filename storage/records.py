@@ -138,6 +138,7 @@ _SEGMENT_NAME = re.compile(r"(journal|page)-(\d{10})\.log")
 
 
 def segment_name(prefix: str, number: int) -> str:
+    """The name of a segment's file."""
     return f"{prefix}-{number:010d}.log"
 
 
@@ -321,6 +322,7 @@ def numbers_to_bytes(numbers: "array[int]") -> bytes:
 
 
 def numbers_from_bytes(code: Literal["H", "I", "Q"], data: bytes) -> "array[int]":
+    """Numbers of an array's type code, as they are on disk."""
     numbers: array[int] = array(code)
     numbers.frombytes(data)
     if sys.byteorder == "big":

@@ -61,6 +61,7 @@ class Replay:
         self._offset = 0
 
     def begin_segment(self, segment: Segment) -> None:
+        """The records that follow stand in this segment."""
         self._segment = segment
         self.state.segments[segment.number] = segment
         self._codes.clear()

@@ -97,6 +97,7 @@ class Segment:
 
     @property
     def live_bytes(self) -> int:
+        """About how much of it still matters."""
         if self.dead == self.messages:
             return self.definition_bytes
         return max(self.message_bytes - self.dead_bytes, 0) + self.definition_bytes

@@ -28,6 +28,7 @@ class State:
 
     @classmethod
     def empty(cls, salt: int, next_id: int = 1) -> "State":
+        """Of a journal in which there is nothing."""
         return cls(salt, next_id, Index(next_id))
 
     def define(self, key: bytes, location: int, size: int) -> None:
