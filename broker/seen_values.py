@@ -94,10 +94,10 @@ class KeptValues(SeenValues):
         self._unwritten.append(value)
 
     def _write(self) -> None:
-        unwritten, self._unwritten = self._unwritten, []
-        for value in unwritten:
+        unwritten, self._unwritten = dict.fromkeys(reversed(self._unwritten)), []
+        for value in reversed(unwritten):  # where it was seen last, if more than once
             expires_ms = self._expires_ms.get(value)
-            if expires_ms is not None and value not in self._stored:
+            if expires_ms is not None:
                 self._stored[value] = self._journal.append_message(
                     (self.number,), _EXPIRES_MS.pack(expires_ms), value
                 )

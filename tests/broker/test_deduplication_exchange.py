@@ -271,6 +271,18 @@ def test_the_oldest_value_gives_way_also_after_a_restart():
     assert bodies_in(client, "a") == [b"b", b"c"]
 
 
+def test_values_that_gave_way_and_came_again_in_one_turn_are_in_order_after_a_restart():
+    server = DurableServer()
+    client = server.connect()
+    declare_durable(client, 2)
+    headers = [{"x-deduplication-header": value} for value in "abca"]
+    client.feed(b"".join(message(b"m", exchange="x", headers=each) for each in headers))
+    assert len(bodies_in(client, "a")) == 4
+    client = server.restarted().connect()
+    publish(client, "d", "a", "c")
+    assert bodies_in(client, "a") == [b"d", b"c"]
+
+
 def test_the_disk_holds_no_more_values_than_memory():
     server = DurableServer()
     client = server.connect()
