@@ -6,12 +6,12 @@ is published, whatever becomes of it. How many there are and for how long says a
 exchange; a message itself may say for how long its own is.
 
 All are forgotten with the exchange. An exchange may have them on disk, so that a restart brings
-them back in their order; after a crash those of which it is not known whether they are on disk.
+them back in their order. A crash leaves those that were written, none without its message.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -29,8 +29,11 @@ Found: TypeAlias = Sequence[tuple[int, int]]
 
 @dataclass(slots=True, eq=False)
 class Note:
-    """That a value is remembered until some time: since which batch, and till which one."""
+    """That a value is remembered until some time: since which batch, and till which one. `name` is
+    that of the message that it came with.
+    """
 
+    name: str
     value: int
     until_ms: int
     seen_in: int
@@ -69,7 +72,7 @@ def passes(model: Model, exchange: str, sent: Sent) -> bool:
     if ttl_ms is None:
         ttl_ms = policy.get("x-cache-ttl", traits.values_ttl_ms)
     until_ms = NEVER if ttl_ms is None else model.now_ms + ttl_ms
-    seen.known[sent.value] = Note(sent.value, until_ms, model.batch)
+    seen.known[sent.value] = Note(sent.name, sent.value, until_ms, model.batch)
     seen.notes.append(seen.known[sent.value])
     return True
 
@@ -81,9 +84,12 @@ def end(model: Model, exchange: str) -> None:
             model.seen[exchange].forget(value, model.batch)
 
 
-def after_start(seen: Seen, found: Found, written: int, taken: int, now_ms: int) -> Seen:
+def after_start(
+    seen: Seen, found: Found, written: int, taken: int, lost: Set[str], now_ms: int
+) -> Seen:
     """What an exchange knows after a start that knew this before, and has those values on disk now.
-    The batches up to `written` are there, those behind `taken` are not. Raises Violation.
+    The batches up to `written` are there, those behind `taken` are not; `lost` are the names of
+    messages that were in the latter. Raises Violation.
     """
     possible = [
         note
@@ -97,9 +103,11 @@ def after_start(seen: Seen, found: Found, written: int, taken: int, now_ms: int)
         if not rest:
             raise Violation(f"values: {found} are on disk, which may be {possible}")
         left.insert(0, rest.pop(0))
+        if left[0].name in lost and left[0].seen_in > written:
+            raise Violation(f"values: {left[0]} is there without its message")
     for note in possible:
         is_certain = note.seen_in <= written and (note.forgotten_in or NEVER) > taken
         if is_certain and note.until_ms > now_ms and note not in left:
             raise Violation(f"values: {note} is lost of {found}")
-    fresh = [Note(note.value, note.until_ms, 0) for note in left]
+    fresh = [Note(note.name, note.value, note.until_ms, 0) for note in left]
     return Seen({note.value: note for note in fresh}, fresh)

@@ -41,9 +41,10 @@ class Aftermath:
         for queue in model.incarnations:
             if queue.durable and numbers.get(queue.number) == queue.name:
                 self.entries[queue] = _found(queue, contents[queue.name], disk)
+        lost = {entry.name for queue in self.entries for entry in self._lost(queue)}
         self.seen = {
             name: deduplication.after_start(
-                seen, world.seen_values(name), disk.written, disk.taken, world.now_ms
+                seen, world.seen_values(name), disk.written, disk.taken, lost, world.now_ms
             )
             for name, seen in model.seen.items()
             if EXCHANGES[name].values_on_disk
@@ -52,6 +53,16 @@ class Aftermath:
         for number, name in numbers.items():
             if number not in known:
                 raise Violation(f"risen: queue {name} with number {number}")
+
+    def _lost(self, queue: MQueue) -> list[Entry]:
+        """What a queue would have if all had been written; transactions have their own rules."""
+        return [
+            entry
+            for entry in queue.stored
+            if entry.published_by is None
+            and self.disk.lacks(entry.settled_in)
+            and not self.has(queue, entry)
+        ]
 
     def has(self, queue: MQueue, entry: Entry) -> bool:
         """Whether it is in its queue."""
