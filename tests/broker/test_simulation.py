@@ -25,6 +25,7 @@ from leveret.broker.priorities import PriorityQueue
 from leveret.broker.queue import Queue
 from leveret.broker.quorum_queue import QuorumQueue
 from leveret.broker.returns import Place
+from leveret.broker.seen_values import KeptValues, SeenValues
 from leveret.broker.single_active import SingleActive
 from leveret.broker.store import JournalStore
 from leveret.broker.stream_cursor import Cursor
@@ -313,3 +314,11 @@ def test_properties_that_a_message_loses_are_noticed(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(Properties, "replaced", without_id)
     first_failure(("content", "firehose"))
+
+
+@pytest.mark.slow
+def test_values_of_an_exchange_that_are_not_written_are_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(KeptValues, "add", SeenValues.add)
+    first_failure(("values", "counts", "wrong answer", "restart"))

@@ -34,7 +34,7 @@ _SPECIAL = (
     "g1 g1 v1",
     "u0 u0 u0",
     "u0 u1 u1 u2",
-    "u3 u6",
+    "u3 u6 u7 u7",
     "u4 u4 u5 u5",
     _STREAMS,
 )

@@ -28,8 +28,8 @@ class ValuePlots(Plots):
             self._publish(queue, value=value, expiration=self._expiration(), **new, **on)
             if self.chance.random() < 0.3:
                 self._publish(queue, value=self._below(4), **new)
-            if self.chance.random() < 0.3:
-                self._outlive(queue, on)
+            if self.chance.random() < 0.4:
+                self.chance.choice((self._outlive, self._come_between))(queue, on)
             for _ in range(self.chance.choice((0, 1, 1, 2))):
                 self._leave(queue, on)
 
@@ -42,9 +42,31 @@ class ValuePlots(Plots):
         """
         if self.chance.random() < 0.5:
             self._add("get", **on, queue=queue, no_ack=0, **_NOW)
+        if self.chance.random() < 0.3:
+            self._write_all()
+            self.chance.choice((self._restart, self._crash))()
         for milliseconds in self.chance.choice(((30,), (120,), (29, 1), (119, 1), (60, 60))):
             self._add("wait", milliseconds=milliseconds)
             self._publish(queue, value=self._below(4), count=1, size=8)
+
+    def _come_between(self, queue: int, on: dict[str, int]) -> None:
+        """A value comes while its message is out that the queue has forgotten, or whose time is up,
+        and comes again when that is done with, or is back.
+        """
+        new = {"value": self._below(4), "count": 1, "size": 8, "persistent": 1, **on}
+        self._add("purge", **on, queue=queue, more=0)
+        self._publish(queue, expiration=self._expiration(), **new)
+        self._add("get", **on, queue=queue, no_ack=0, **_NOW)
+        if self.chance.random() < 0.7:
+            self._add("purge", **on, queue=queue, more=0)
+        self._add("wait", milliseconds=self.chance.choice((1, 30, 120)))
+        self._publish(queue, expiration=self._expiration(), **new)
+        how = {"how": self._below(2), "requeue": 1, "twice": 0, "pick": 0, "multiple": 0}
+        self._add("settle", **on, **how, more=0)
+        for _ in range(2):
+            self._publish(queue, **new)
+            self._add("get", **on, queue=queue, no_ack=1, **_NOW)
+        self._publish(queue, **new)
 
     def _leave(self, queue: int, on: dict[str, int]) -> None:
         """Something happens by which a message may leave its queue."""
