@@ -240,5 +240,13 @@ class PublishRoutes:
         """
         if not any(queue.is_destination for queue in queues):
             return True
-        returns = self._channel.connection.broker.rules.returns_direct_replies
-        return returns and all(queue.name in self._vhost.reply_queues for queue in queues)
+        return len(self.replied_to(queues)) == len(queues)
+
+    def replied_to(self, queues: tuple[Queue, ...]) -> tuple[Queue, ...]:
+        """Which of these are consumers of direct replies that pass by all queues, as they do before
+        RabbitMQ 4.2.
+        """
+        replying = self._vhost.reply_queues
+        if not replying or not self._channel.connection.broker.rules.replies_pass_by_queues:
+            return ()
+        return tuple(queue for queue in queues if queue.name in replying)

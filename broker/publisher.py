@@ -321,9 +321,17 @@ class Publisher:
         if self._vhost.firehose is not None:
             self._vhost.firehose.published(self._channel, keys, message, queues)
         if self.transaction is not None:
-            self.transaction.publish(message, queues, route.mandatory)
+            self.transaction.publish(message, self._reply(message, queues), route.mandatory)
             return True
         return self.deliver(message, queues, route.mandatory)
+
+    def _reply(self, message: Message, queues: tuple[Queue, ...]) -> tuple[Queue, ...]:
+        """Hand direct replies over that do not wait for the commit; the queues that do."""
+        replied_to = self.routes.replied_to(queues)
+        if replied_to:
+            broker = self._channel.connection.broker
+            broker.intake.put(message.copied(broker.next_message_id()), replied_to)
+        return tuple(queue for queue in queues if queue not in replied_to)
 
     def _check_copies(self, exchange: "Exchange", keys: list[str]) -> None:
         """Ask for topic permissions for the keys of CC and BCC, as RabbitMQ does from 4.0 on."""

@@ -57,8 +57,10 @@ class Rules:
     """Whether a topic permission must allow the keys of CC and BCC, too, and not only the routing
     key that a message is published with.
     """
-    returns_direct_replies: bool
-    """Whether a mandatory direct reply comes back as unroutable although it was delivered."""
+    replies_pass_by_queues: bool
+    """Whether a direct reply is handed over as soon as it is published: it does not wait for a
+    tx.commit, and if it is mandatory it comes back as unroutable although it was delivered.
+    """
     brief_stream_texts: bool
     """Errors about streams say `stream queue 'q' ...` in place of `'queue 'q' ...'` or `stream
     queues queue 'q' ...`.
@@ -98,7 +100,7 @@ _3_13 = Rules(
     classic_leader_locator=False,
     passive_declare_needs_permission=False,
     topic_permissions_cover_copies=False,
-    returns_direct_replies=True,
+    replies_pass_by_queues=True,
     brief_stream_texts=False,
     mirrored_queues=True,
     unlimited_deliveries=False,
@@ -132,7 +134,7 @@ _4_3 = replace(
     transient_shared_queues=False,
     classic_ack_timeout=False,
     passive_declare_needs_permission=True,
-    returns_direct_replies=False,  # since 4.2
+    replies_pass_by_queues=False,  # since 4.2
     duplicates_die=True,  # since 4.1
 )
 

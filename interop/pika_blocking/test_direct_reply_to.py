@@ -29,6 +29,19 @@ def test_reply_comes_to_the_channel_that_asked(connect, channel, queue):
     assert not delivery.redelivered
 
 
+def test_reply_does_not_wait_for_a_commit(connect, channel, queue):
+    answers = []
+    channel.basic_consume(REPLY_TO, lambda *reply: answers.append(reply[3]), auto_ack=True)
+    channel.basic_publish("", queue, "question", BasicProperties(reply_to=REPLY_TO))
+    replier = connect().channel()
+    replier.tx_select()
+    replier.basic_publish("", channel.basic_get(queue)[1].reply_to, "answer")
+    while not answers:
+        channel.connection.process_data_events(time_limit=DEADLINE_S)
+    replier.tx_rollback()
+    assert answers == [b"answer"]
+
+
 def test_reply_address_dies_with_its_channel(connection, channel, queue):
     asking = connection.channel()
     asking.basic_consume(REPLY_TO, lambda *_: None, auto_ack=True)

@@ -2,7 +2,7 @@ import re
 
 import pytest
 from pamqp.base import Frame
-from pamqp.commands import Basic, Channel, Queue
+from pamqp.commands import Basic, Channel, Queue, Tx
 
 from fake_client import FakeClient, encoded, message
 
@@ -57,6 +57,44 @@ def test_a_reply_that_is_mandatory_is_returned_although_it_arrives_as_before_rab
     other.publish(b"reply", request(requester, other), mandatory=True)
     assert other.expect_content(Basic.Return).body == b"reply"
     assert requester.bodies() == [b"reply"]
+
+
+def test_a_reply_does_not_wait_for_the_commit_as_before_rabbitmq_4_2(
+    requester: FakeClient, other: FakeClient
+) -> None:
+    address = request(requester, other)
+    other.declare("also")
+    other.send(Tx.Select())
+    other.expect(Tx.SelectOk)
+    other.publish(b"reply", address, headers={"CC": ["also"]})
+    assert requester.bodies() == [b"reply"]
+    other.send(Tx.Commit())
+    other.expect(Tx.CommitOk)
+    assert requester.bodies() == []
+    assert other.get("also").body == b"reply"
+
+
+def test_a_reply_is_not_taken_back_by_a_rollback(requester: FakeClient, other: FakeClient) -> None:
+    address = request(requester, other)
+    other.send(Tx.Select())
+    other.expect(Tx.SelectOk)
+    other.publish(b"reply", address)
+    other.send(Tx.Rollback())
+    other.expect(Tx.RollbackOk)
+    assert requester.bodies() == [b"reply"]
+
+
+def test_a_mandatory_reply_in_a_transaction_is_returned_at_the_commit(
+    requester: FakeClient, other: FakeClient
+) -> None:
+    address = request(requester, other)
+    other.send(Tx.Select())
+    other.expect(Tx.SelectOk)
+    other.publish(b"reply", address, mandatory=True)
+    assert requester.bodies() == [b"reply"]
+    other.send(Tx.Commit())
+    assert other.expect_content(Basic.Return).body == b"reply"
+    other.expect(Tx.CommitOk)
 
 
 @pytest.mark.parametrize("address", [REPLY_TO, REPLY_TO + ".nobody"])

@@ -3,7 +3,7 @@
 from typing import Any, get_args
 
 import pytest
-from pamqp.commands import Basic, Exchange, Queue
+from pamqp.commands import Basic, Exchange, Queue, Tx
 from pamqp.commands import Connection as Method
 
 from fake_client import FakeClient, FakeServer, encoded, start_ok
@@ -219,6 +219,23 @@ def test_a_mandatory_direct_reply_is_returned_though_delivered_before_4_2(
     if version in BEFORE_4_3:
         other.expect_content(Basic.Return)
     assert not other.received()
+
+
+def test_a_direct_reply_waits_for_the_commit_from_4_2_on(
+    version: EmulatedVersion, client: FakeClient, other: FakeClient
+) -> None:
+    client.declare("q", durable=True)
+    client.consume("amq.rabbitmq.reply-to", "replies", no_ack=True)
+    client.publish(b"question", "q", reply_to="amq.rabbitmq.reply-to")
+    address = other.get("q", no_ack=True).properties.reply_to
+    assert address is not None
+    other.send(Tx.Select())
+    other.expect(Tx.SelectOk)
+    other.publish(b"reply", address)
+    assert client.bodies() == ([b"reply"] if version in BEFORE_4_3 else [])
+    other.send(Tx.Commit())
+    other.expect(Tx.CommitOk)
+    assert client.bodies() == ([] if version in BEFORE_4_3 else [b"reply"])
 
 
 def test_classic_queues_have_a_leader_locator_from_4_0_on(

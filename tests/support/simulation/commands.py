@@ -147,7 +147,10 @@ class Commands:
         names = [queue.name for queue in queues if queue.traits is not delays.LINE]
         self._model.firehose.published(channel, exchange, sent, names)
         if channel.mode == "tx":
-            channel.tx_published.append((sent, queues, mandatory))
+            replied_to = [queue for queue in queues if queue in self._model.replies.queues]
+            self._model.put(sent, replied_to)
+            waiting = [queue for queue in queues if queue not in replied_to]
+            channel.tx_published.append((sent, waiting, mandatory))
             return []
         put = self._model.put(sent, queues)
         if channel.mode == "confirm":

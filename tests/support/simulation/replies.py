@@ -2,8 +2,8 @@
 
 A channel that consumes from it, once and without acknowledging, has an address from then on. Its
 requests, which there cannot be before, tell it, wherever they are, also after a restart. What
-anybody publishes by this key to the default exchange comes to that consumer, as soon as it is
-committed, and is never on disk. It counts as not routed even so. The address goes with the
+anybody publishes by this key to the default exchange comes to that consumer at once, before any
+commit, and is never on disk. It counts as not routed even so. The address goes with the
 consumer, and is nobody's ever after.
 """
 
