@@ -11,6 +11,7 @@ from leveret.broker.committer import IN_PLACE_MAX_BYTES, Committer
 from leveret.storage.errors import JournalError
 from leveret.storage.journal import Journal
 from leveret.storage.opening import open_journal
+from leveret.storage.settings import Settings
 from memory_disk import MemoryDisk, MemoryFile
 
 pytestmark = pytest.mark.trio
@@ -153,3 +154,24 @@ async def test_reports_do_not_nest_ever_deeper(
         written.reported = trio.Event()
         await written.reported.wait()
     assert deepest <= 2  # one within what the thread has written
+
+
+async def test_a_journal_that_is_too_long_is_rewritten_in_proportion_to_what_comes(
+    disk: MemoryDisk,
+) -> None:
+    small = Settings(segment_bytes=64 * 1024, slack_segments=2, rewrite_bytes=8 * 1024)
+    written = Written(open_journal(disk, small)[0])
+    journal, backlog = written.journal, 2
+    for _ in range(1000):
+        journal.append_message((backlog,), bytes(1000))
+    while not journal.is_too_long:
+        ids = [journal.append_message((OWNER,), bytes(1000)) for _ in range(300)]
+        batch = journal.take_batch()
+        assert batch is not None
+        batch.write_and_sync()
+        journal.synced(batch)
+        journal.settle_many(OWNER, ids)
+    before = [written.append(1000) for _ in range(100)][-1]
+    written.committer.reclaim()
+    assert before < journal.position < before + 300_000
+    written.committer.stop()
