@@ -6,6 +6,8 @@ What it is published with later, as a dead letter, changes where it comes from a
 from collections.abc import Callable
 from typing import Any
 
+from pamqp.commands import Basic
+
 from fake_client import Received
 
 from .exchanges import id_of
@@ -21,7 +23,33 @@ def check(sent: Sent, got: Received, check_reply_to: Check) -> None:
     if where != (sent.exchange, sent.key):
         raise Violation(f"address: {sent.name} comes from {where}")
     check_properties(sent, properties_of(got), check_reply_to)
+    check_headers(sent, got)
     check_body(sent, got)
+
+
+def check_headers(sent: Sent, got: Received) -> None:
+    """What they say of the first and the last death, and of a delay: that is negated once it is
+    over. Raises Violation.
+    """
+    headers = got.headers or {}
+    told = {
+        "delay": headers.get("x-delay", 0),
+        "first death": _death(headers, "first"),
+        "last death": _death(headers, "last"),
+    }
+    wanted = {
+        "delay": sent.delay_ms if isinstance(got.call, Basic.Return) else -sent.delay_ms,
+        "first death": sent.first_death,
+        "last death": sent.deaths[0][:2] if sent.deaths else None,
+    }
+    if told != wanted:
+        raise Violation(f"content: {sent.name} has {told}, not {wanted}")
+
+
+def _death(headers: dict[str, Any], which: str) -> tuple[str, str] | None:
+    if f"x-{which}-death-queue" not in headers:
+        return None
+    return headers[f"x-{which}-death-queue"], headers[f"x-{which}-death-reason"]
 
 
 def properties_of(got: Received) -> dict[str, Any]:

@@ -39,7 +39,8 @@ def letter_of(burial: Burial) -> Sent:
     key = queue.traits.dead_letter_key
     deaths = _with_death(sent.deaths, queue.name, burial.reason)
     exchange = queue.traits.dead_letter_exchange or ""
-    letter = replace(sent, deaths=deaths, ttl_ms=None, exchange=exchange)
+    first = sent.first_death or deaths[0][:2]
+    letter = replace(sent, deaths=deaths, first_death=first, ttl_ms=None, exchange=exchange)
     return letter if key is None else replace(letter, key=key, copies=())
 
 

@@ -3,7 +3,7 @@
 from random import Random
 
 from .actions import CHANNELS, CLIENTS, Actions
-from .exchanges import EXCHANGES
+from .exchanges import EXCHANGES, LATE
 from .policies import POLICIES
 from .queues import QUEUES
 
@@ -23,6 +23,8 @@ class Plots(Actions):
             for each in self._those_that("quorum")
             if each not in self._those_that("delivery_limit")
         ]
+        self._retrying = self._those_that("retry_type")
+        self._expiring = self._those_that("expires_ms")
         self._governed = self._those_that("governed")
         self._burying = self._those_that("lets_die")
         self._copying_letters = self._those_that("keeps_keys")
@@ -160,6 +162,73 @@ class Plots(Actions):
                 self.chance.choice((self._wait, self._wait, self._restart))()
             to = QUEUES[list(QUEUES)[queue]].dead_letter_key
             queue = list(QUEUES).index(to) if to else queue
+
+    def _bury_in_transaction(self) -> None:
+        """Messages die by a transaction that publishes others, and the power fails meanwhile."""
+        client, channel = self.chance.choice(((0, 2), (1, 1)))
+        on, queue = {"client": client, "channel": channel}, self.chance.choice(self._burying)
+        self._publish(queue, persistent=1, count=self.chance.choice((2, 5)), size=300)
+        self._write_all()
+        for _ in range(self.chance.choice((1, 2, 4))):
+            self._add("get", **on, queue=queue, no_ack=0, blind=0, more=0)
+        for _ in range(self.chance.choice((0, 1, 3))):
+            self._publish(**on, persistent=1, size=300, more=0)
+        how = {"how": 1, "requeue": 0, "twice": 0}
+        self._add("settle", **on, **how, pick=0, multiple=2, more=0)
+        self._add("commit", **on, commit=1, more=0)
+        self._lose_power()
+
+    def _purge_waiting(self) -> None:
+        """Messages wait to be ready again when their queue is purged."""
+        queue, on = self.chance.choice(self._retrying), self._without_transactions()
+        self._publish(queue, exchange=-1, count=self.chance.choice((2, 5)), size=8)
+        for _ in range(self.chance.choice((1, 3))):
+            self._add("get", **on, queue=queue, no_ack=0, blind=0, more=0)
+        how = {"how": self.chance.choice((1, 2)), "requeue": 1, "twice": 0}
+        self._add("settle", **on, **how, pick=0, multiple=2, more=0)
+        self.chance.choice((self._write_all, self._restart, self._wait))()
+        self._add("purge", **on, queue=queue, more=0)
+        self._add("wait", milliseconds=150)
+
+    def _keep(self) -> None:
+        """A queue that would be gone if it were not used now and then, in some way."""
+        queue, on = self.chance.choice(self._expiring), self._without_transactions()
+        self._add("declare_queue", **on, queue=queue, nowait=0, more=0)
+        use = self.chance.choice(("declare_queue", "declare_queue", "get", "consume", "publish"))
+        for _ in range(self.chance.choice((2, 3, 5))):
+            self._add("wait", milliseconds=self.chance.choice((100, 150, 150)))
+            if use == "declare_queue":
+                self._add(use, **on, queue=queue, nowait=0, more=0)
+            elif use == "get":
+                self._add(use, **on, queue=queue, no_ack=1, blind=1, more=0)
+            elif use == "publish":
+                self._publish(queue, count=1, blind=1)
+            else:
+                self._add(use, **on, **_PLAINLY, queue=queue, blind=1, more=0)
+                self._add("cancel", **on, pick=0, more=0)
+        self._add("wait", milliseconds=150)
+
+    def _be_alone(self) -> None:
+        """A consumer wants to be the only one; then it goes, and another comes."""
+        queue, on = self._queue(), self._without_transactions()
+        alone = {"no_ack": 0, "priority": 0, "exclusive": 1}
+        for manner in (alone, self.chance.choice((alone, _PLAINLY))):
+            self._add("consume", **on, **manner, queue=queue, blind=0, more=0)
+            self.chance.choice((self._cancel, self._disconnect, self._write))()
+            self._add("cancel", **on, pick=0, more=0)
+
+    def _delay_over_restart(self) -> None:
+        """Delayed messages of before and after a restart that are due at the same time."""
+        self._bind_late()
+        late, few = list(EXCHANGES).index(LATE), {"count": 2, "size": 8, "blind": 0}
+        self._publish(exchange=late, **few, delay=120)
+        self._write_all()
+        self._add("restart")
+        self._publish(exchange=late, **few, delay=120)
+        self._add("wait", milliseconds=150)
+        on, queue = self._without_transactions(), list(QUEUES).index("l0")
+        for _ in range(4):
+            self._add("get", **on, queue=queue, no_ack=1, blind=0, more=0)
 
     def _bury_copies(self) -> None:
         """Messages with copies die, mostly after the broker has forgotten who sent them."""

@@ -63,6 +63,8 @@ class Sent:
     """The keys that lead it beside its own, of BCC as well."""
     deaths: tuple[Death, ...] = ()
     """The latest first."""
+    first_death: tuple[str, str] | None = None
+    """In which queue it died first, and why."""
     exchange: str = ""
     asks: bool = False
     """Whether it is a request that wants a direct reply."""
