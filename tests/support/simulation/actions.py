@@ -14,6 +14,8 @@ _QUEUE_NAMES = tuple(QUEUES)
 _EXCHANGE_NAMES = tuple(EXCHANGES)
 _EXCHANGES = tuple(EXCHANGES.values())
 CLIENTS = 3
+PLAINLY = {"no_ack": 0, "priority": 0, "exclusive": 0}
+"""How one consumes mostly."""
 CHANNELS = 2
 
 
@@ -297,6 +299,11 @@ class Actions:
             again_inside=self.chance.choice((0, 0, 1, 3, 6)),
             seed=self._below(1 << 30),
         )
+
+    def _lose_power(self) -> None:
+        """In the midst of what is written next."""
+        inside = self.chance.choice((2, 2, 3, 4, 5, 6))
+        self._add("crash", power=1, inside=inside, again_inside=0, seed=self._below(1 << 30))
 
     def _restart(self) -> None:
         self._add("restart")

@@ -2,17 +2,17 @@
 
 from random import Random
 
-from .actions import CHANNELS, CLIENTS, Actions
+from .actions import CHANNELS, CLIENTS, PLAINLY
+from .dying_plots import DyingPlots
 from .exchanges import EXCHANGES, LATE
 from .policies import POLICIES
 from .queues import QUEUES
 
-_PLAINLY = {"no_ack": 0, "priority": 0, "exclusive": 0}
 _COMMON = ("direct", "fanout")
 _NOW = {"blind": 0, "more": 0}
 
 
-class Plots(Actions):
+class Plots(DyingPlots):
     """Makes up several actions that belong together."""
 
     def __init__(self, chance: Random, cast: list[int], exchanges: list[int]):
@@ -26,8 +26,6 @@ class Plots(Actions):
         self._retrying = self._those_that("retry_type")
         self._expiring = self._those_that("expires_ms")
         self._governed = self._those_that("governed")
-        self._burying = self._those_that("lets_die")
-        self._copying_letters = self._those_that("keeps_keys")
         self._timed = self._those_that("ack_timeout_ms") + self._those_that("hurries")
         self._choosy = [
             each for each in self._linkable if list(EXCHANGES.values())[each].type not in _COMMON
@@ -39,7 +37,7 @@ class Plots(Actions):
         queue, on = self._queue(), self._without_transactions()
         self._publish(queue)
         if self.chance.random() < 0.25:
-            self._add("consume", **on, **_PLAINLY, queue=queue, blind=0, more=0)
+            self._add("consume", **on, **PLAINLY, queue=queue, blind=0, more=0)
         for _ in range(self.chance.choice((1, 2, 4))):
             self._add("get", **on, queue=queue, no_ack=0, blind=0, more=0)
             self._settle(**on)
@@ -52,7 +50,7 @@ class Plots(Actions):
             asker = {"client": self._below(CLIENTS), "channel": 1 + self._below(CHANNELS)}
         self._consume_replies(**asker)
         self._publish(queue, **asker, asks=1, expiration=-1, more=0)
-        plainly = _PLAINLY | {"no_ack": self._below(2)}
+        plainly = PLAINLY | {"no_ack": self._below(2)}
         self._add("consume", **on, **plainly, queue=queue, **_NOW)
         self._write_all()
         replier = self.chance.choice(({}, on))
@@ -84,7 +82,7 @@ class Plots(Actions):
         self._publish(queue)
         for _ in range(self.chance.choice((1, 2))):
             self._add("qos", **on, count=self.chance.choice((0, 1, 2)), all_of_it=0, more=0)
-            self._add("consume", **on, **_PLAINLY, queue=queue, blind=0, more=0)
+            self._add("consume", **on, **PLAINLY, queue=queue, blind=0, more=0)
             for _ in range(self.chance.choice((1, 3, 5))):
                 multiple = self.chance.choice((0, 1, 2))
                 how = {"how": self.chance.choice((1, 1, 2)), "requeue": 1, "twice": 0}
@@ -130,54 +128,6 @@ class Plots(Actions):
         self._publish(count=12)
         self._lose_power()
 
-    def _lose_power(self) -> None:
-        inside = self.chance.choice((2, 2, 3, 4, 5, 6))
-        self._add("crash", power=1, inside=inside, again_inside=0, seed=self._below(1 << 30))
-
-    def _bury(self) -> None:
-        """Messages die, and the power fails while that is written."""
-        queue, on = self.chance.choice(self._burying), self._without_transactions()
-        self._publish(queue, persistent=1, count=self.chance.choice((2, 5, 12)), size=300)
-        self._write_all()
-        if self.chance.random() < 0.5:
-            self._add("qos", **on, count=0, all_of_it=0, more=0)
-            self._add("consume", **on, **_PLAINLY, queue=queue, blind=0, more=0)
-        else:
-            for _ in range(self.chance.choice((1, 2, 4))):
-                self._add("get", **on, queue=queue, no_ack=0, blind=0, more=0)
-        self._write_all()
-        how = {"how": 1, "requeue": 0, "twice": 0}
-        self._add("settle", **on, **how, pick=0, multiple=2, more=0)
-        self._lose_power()
-
-    def _die_again(self) -> None:
-        """Messages die, and so do the dead letters, in one queue after the other."""
-        queue, on = self.chance.choice(self._burying), self._without_transactions()
-        self._publish(queue, exchange=-1, count=self.chance.choice((1, 2, 5)), size=8)
-        for _ in range(self.chance.choice((3, 5, 8))):
-            for _ in range(self.chance.choice((1, 2))):
-                self._add("get", **on, queue=queue, no_ack=0, blind=0, more=0)
-                self._add("settle", **on, how=1, requeue=0, twice=0, pick=9, multiple=0, more=0)
-            if self.chance.random() < 0.4:
-                self.chance.choice((self._wait, self._wait, self._restart))()
-            to = QUEUES[list(QUEUES)[queue]].dead_letter_key
-            queue = list(QUEUES).index(to) if to else queue
-
-    def _bury_in_transaction(self) -> None:
-        """Messages die by a transaction that publishes others, and the power fails meanwhile."""
-        client, channel = self.chance.choice(((0, 2), (1, 1)))
-        on, queue = {"client": client, "channel": channel}, self.chance.choice(self._burying)
-        self._publish(queue, persistent=1, count=self.chance.choice((2, 5)), size=300)
-        self._write_all()
-        for _ in range(self.chance.choice((1, 2, 4))):
-            self._add("get", **on, queue=queue, no_ack=0, blind=0, more=0)
-        for _ in range(self.chance.choice((0, 1, 3))):
-            self._publish(**on, persistent=1, size=300, more=0)
-        how = {"how": 1, "requeue": 0, "twice": 0}
-        self._add("settle", **on, **how, pick=0, multiple=2, more=0)
-        self._add("commit", **on, commit=1, more=0)
-        self._lose_power()
-
     def _purge_waiting(self) -> None:
         """Messages wait to be ready again when their queue is purged."""
         queue, on = self.chance.choice(self._retrying), self._without_transactions()
@@ -204,7 +154,7 @@ class Plots(Actions):
             elif use == "publish":
                 self._publish(queue, count=1, blind=1)
             else:
-                self._add(use, **on, **_PLAINLY, queue=queue, blind=1, more=0)
+                self._add(use, **on, **PLAINLY, queue=queue, blind=1, more=0)
                 self._add("cancel", **on, pick=0, more=0)
         self._add("wait", milliseconds=150)
 
@@ -212,7 +162,7 @@ class Plots(Actions):
         """A consumer wants to be the only one; then it goes, and another comes."""
         queue, on = self._queue(), self._without_transactions()
         alone = {"no_ack": 0, "priority": 0, "exclusive": 1}
-        for manner in (alone, self.chance.choice((alone, _PLAINLY))):
+        for manner in (alone, self.chance.choice((alone, PLAINLY))):
             self._add("consume", **on, **manner, queue=queue, blind=0, more=0)
             self.chance.choice((self._cancel, self._disconnect, self._write))()
             self._add("cancel", **on, pick=0, more=0)
@@ -229,20 +179,6 @@ class Plots(Actions):
         on, queue = self._without_transactions(), list(QUEUES).index("l0")
         for _ in range(4):
             self._add("get", **on, queue=queue, no_ack=1, blind=0, more=0)
-
-    def _bury_copies(self) -> None:
-        """Messages with copies die, mostly after the broker has forgotten who sent them."""
-        queue, on = self.chance.choice(self._copying_letters), self._without_transactions()
-        name = QUEUES[list(QUEUES)[queue]].dead_letter_exchange or ""
-        to = list(QUEUES).index(self.chance.choice(EXCHANGES[name].only_to))
-        where = {"exchange": list(EXCHANGES).index(name), "queue": to, "key": to}
-        self._on_existing("bind", **where, nowait=0)
-        copies = {"cc": self.chance.choice((-1, to)), "bcc": self.chance.choice((-1, to, to))}
-        self._publish(queue, persistent=1, expiration=-1, **copies)
-        self._write_all()
-        self.chance.choice((self._write, self._restart, self._restart, self._crash))()
-        self._add("get", **on, queue=queue, no_ack=0, blind=0, more=0)
-        self._add("settle", **on, how=1, requeue=0, twice=0, pick=0, multiple=2, more=0)
 
     def _reroute(self) -> None:
         """Bindings of an exchange come and go, and messages go where they lead."""
@@ -277,6 +213,26 @@ class Plots(Actions):
         self.chance.choice((self._restart, self._policy, self._write))()
         self._policy()
         self._wait()
+
+    def _limit_late(self) -> None:
+        """A limit in bytes comes to a queue that is long, and on disk only for the most part."""
+        queue = self.chance.choice(self._governed)
+        which = list(POLICIES).index(self.chance.choice(("aging", "sterner")))
+        for name in (
+            "leaving",
+            "burying",
+            "short",
+            "stern",
+            "capped",
+            "scarce",
+            "aging",
+            "sterner",
+        ):
+            self._add("policy", which=list(POLICIES).index(name), present=0)
+        self._publish(queue, exchange=-1, persistent=1, expiration=-1, count=12, size=60)
+        self._write_all()
+        self._add("restart")
+        self._add("policy", which=which, present=1)
 
     def _read_slowly(self) -> None:
         """A stream grows while somebody reads, who may be left behind."""
@@ -331,7 +287,7 @@ class Plots(Actions):
         queue, on = self._queue(), self._without_transactions()
         self._publish(queue, count=self.chance.choice((5, 12)))
         self._add("qos", **on, count=0, all_of_it=0, more=0)
-        self._add("consume", **on, **_PLAINLY, queue=queue, blind=0, more=0)
+        self._add("consume", **on, **PLAINLY, queue=queue, blind=0, more=0)
         how, requeue = self.chance.choice(((0, 0), (1, 0), (1, 1), (1, 1)))
         settle = {"how": how, "requeue": requeue, "twice": 0, "pick": self._below(8)}
         ends = self.chance.random()
@@ -351,7 +307,7 @@ class Plots(Actions):
             self._publish(queue, **on, count=self.chance.choice((2, 5, 12)), more=0)
             if self.chance.random() < 0.6:
                 self._publish(queue, count=self.chance.choice((5, 12)))
-                self._add("consume", **on, **_PLAINLY, queue=queue, blind=0, more=0)
+                self._add("consume", **on, **PLAINLY, queue=queue, blind=0, more=0)
                 for _ in range(self.chance.choice((1, 2))):
                     self._settle(**on)
             self._add("commit", **on, commit=1, more=0)
@@ -366,7 +322,7 @@ class Plots(Actions):
                     self._add("get", **self._without_transactions(), queue=queue, no_ack=0, **_NOW)
                 case 2:
                     self._add(
-                        "consume", **self._without_transactions(), **_PLAINLY, queue=queue, **_NOW
+                        "consume", **self._without_transactions(), **PLAINLY, queue=queue, **_NOW
                     )
                 case 3 | 4:
                     self._publish(queue, **self._without_transactions())

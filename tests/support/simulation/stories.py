@@ -142,6 +142,7 @@ class _Scene(ValuePlots):
             self._keep: chance.choice((3, 8)) if self._expiring else 0,
             self._be_alone: chance.choice((0, 0, 3)),
             self._delay_over_restart: chance.choice((0, 0, 0, 2)),
+            self._limit_late: chance.choice((0, 2)) if self._governed else 0,
             self._bury_copies: chance.choice((1, 3)) if self._copying_letters else 0,
             self._reroute: chance.choice((0, 2, 5)) if self._choosy else chance.choice((0, 0, 1)),
             self._come_again: chance.choice((2, 5, 9)) if self._holding_once else 0,
