@@ -28,7 +28,10 @@ class Plots(DyingPlots):
         self._governed = self._those_that("governed")
         self._timed = self._those_that("ack_timeout_ms") + self._those_that("hurries")
         self._choosy = [
-            each for each in self._linkable if list(EXCHANGES.values())[each].type not in _COMMON
+            each
+            for each in self._linkable
+            if list(EXCHANGES.values())[each].type not in _COMMON
+            or list(EXCHANGES.values())[each].alternate is not None
         ]
         self._turning = self._those_that("single_active")
 
@@ -183,25 +186,36 @@ class Plots(DyingPlots):
     def _reroute(self) -> None:
         """Bindings of an exchange come and go, and messages go where they lead."""
         exchange = self.chance.choice(self._choosy or self._linkable)
-        for _ in range(self.chance.choice((1, 2, 3))):
+        self._bind_alternate(list(EXCHANGES.values())[exchange].alternate)
+        for _ in range(self.chance.choice((0, 1, 2, 3))):
             self._bind(exchange)
         for _ in range(self.chance.choice((2, 4, 6))):
             for _ in range(self.chance.choice((1, 3))):
                 key, few = self._below(6), {"count": 1, "size": 8, "expiration": -1}
                 self._publish(key, exchange, **few, persistent=1, mandatory=1, blind=1)
-            match self._below(9):
-                case 0 | 1 | 2:
-                    self._unbind_one(exchange)
-                case 3:
-                    self._bind(exchange)
-                case 4 | 5:
-                    self._link(exchange)
-                case 6:
-                    self._delete_queue()
-                case 7:
-                    self.chance.choice((self._restart, self._restart, self._crash))()
-                case _:
-                    self._write_all()
+            self._change_bindings(exchange)
+
+    def _bind_alternate(self, alternate: str | None) -> None:
+        """To some queues, by their names."""
+        if alternate is not None:
+            where = {"exchange": list(EXCHANGES).index(alternate), "nowait": 0}
+            for queue in (self._below(6), self._below(6)):
+                self._on_existing("bind", **where, queue=queue, key=queue)
+
+    def _change_bindings(self, exchange: int) -> None:
+        match self._below(9):
+            case 0 | 1 | 2:
+                self._unbind_one(exchange)
+            case 3:
+                self._bind(exchange)
+            case 4 | 5:
+                self._link(exchange)
+            case 6:
+                self._delete_queue()
+            case 7:
+                self.chance.choice((self._restart, self._restart, self._crash))()
+            case _:
+                self._write_all()
 
     def _govern(self) -> None:
         """Policies change for a queue that has messages, of before and after a restart."""

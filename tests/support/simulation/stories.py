@@ -138,7 +138,7 @@ class _Scene(ValuePlots):
             self._die_again: chance.choice((2, 4)) if self._burying else 0,
             self._govern: chance.choice((2, 5)) if self._governed else 0,
             self._bury_in_transaction: chance.choice((0, 1, 3)) if self._burying else 0,
-            self._purge_waiting: chance.choice((1, 3)) if self._retrying else 0,
+            self._purge_waiting: chance.choice((2, 5)) if self._retrying else 0,
             self._keep: chance.choice((3, 8)) if self._expiring else 0,
             self._be_alone: chance.choice((0, 0, 3)),
             self._delay_over_restart: chance.choice((0, 0, 0, 2)),
