@@ -1,12 +1,13 @@
 """The simulation: the stories of some seeds, and that it would notice and tell."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 
-from leveret.amqp.content import MESSAGE_ID, Properties
+from leveret.amqp.content import EXPIRATION, MESSAGE_ID, Properties
+from leveret.broker import consistent_hash_exchange as consistent_hash_module
 from leveret.broker import store as store_module
 from leveret.broker.channel import Channel
 from leveret.broker.consumer import Consumer
@@ -64,7 +65,7 @@ def test_a_seed_replays_exactly() -> None:
 
 def first_failure(kinds: Sequence[str]) -> Story:
     """The shortest form of the first story that fails, which must be in one of some ways."""
-    for seed in range(200):
+    for seed in range(400):
         told = story(seed)
         error = failure(told)
         if error is not None:
@@ -108,7 +109,15 @@ def test_a_message_that_returns_to_the_wrong_place_is_noticed(
         queue.enqueue(message)
 
     monkeypatch.setattr(Queue, "requeue", requeue_last)
-    noticed = ("order", "redelivered", "wrong answer", "counts", "UnmarshalingException")
+    noticed = (
+        "order",
+        "redelivered",
+        "wrong answer",
+        "counts",
+        "expired",
+        "content",
+        "UnmarshalingException",
+    )
     assert len(first_failure(noticed).actions) <= 12
 
 
@@ -266,7 +275,16 @@ def test_a_policy_that_means_nothing_to_what_lives_is_noticed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(PolicyChange, "dispatch", lambda self: False)
-    first_failure(("counts", "wrong answer", "unexpected", "retention", "order"))
+    noticed = (
+        "counts",
+        "wrong answer",
+        "unexpected",
+        "retention",
+        "order",
+        "wrong confirm",
+        "timeout",
+    )
+    first_failure(noticed)
 
 
 @pytest.mark.slow
@@ -322,3 +340,25 @@ def test_values_of_an_exchange_that_are_not_written_are_noticed(
 ) -> None:
     monkeypatch.setattr(KeptValues, "add", SeenValues.add)
     first_failure(("values", "counts", "wrong answer", "restart"))
+
+
+@pytest.mark.slow
+def test_a_hash_that_moves_more_than_it_must_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        consistent_hash_module, "jump_consistent_hash", lambda key, buckets: key % buckets
+    )
+    first_failure(("choice",))
+
+
+@pytest.mark.slow
+def test_a_dead_letter_that_still_tells_its_expiration_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    replaced = Properties.replaced
+
+    def replaced_but_expiration(self: Properties, changes: Mapping[int, bytes | None]) -> bytes:
+        others = {flag: value for flag, value in changes.items() if flag != EXPIRATION}
+        return replaced(self, others)
+
+    monkeypatch.setattr(Properties, "replaced", replaced_but_expiration)
+    first_failure(("content", "firehose"))
