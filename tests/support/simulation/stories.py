@@ -108,7 +108,7 @@ def _cast(chance: Random) -> list[int]:
 
 def _exchanges(chance: Random, cast: list[int]) -> list[int]:
     """The exchanges of a story, those for its dead letters among them."""
-    chosen = f"{_EXCHANGES} {' '.join(chance.sample(_RARE_EXCHANGES, chance.choice((0, 1, 2, 2))))}"
+    chosen = f"{_EXCHANGES} {' '.join(chance.sample(_RARE_EXCHANGES, chance.choice((0, 1, 2, 3))))}"
     names = list(EXCHANGES)
     to = {QUEUES[_QUEUE_NAMES[queue]].dead_letter_exchange for queue in cast}
     return [names.index(name) for name in (*chosen.split(), *filter(to.__contains__, names))]
@@ -144,7 +144,7 @@ class _Scene(ValuePlots):
             self._delay_over_restart: chance.choice((0, 0, 0, 2)),
             self._limit_late: chance.choice((0, 2)) if self._governed else 0,
             self._bury_copies: chance.choice((1, 3)) if self._copying_letters else 0,
-            self._reroute: chance.choice((0, 2, 5)) if self._choosy else chance.choice((0, 0, 1)),
+            self._reroute: chance.choice((2, 5, 10)) if self._choosy else chance.choice((0, 0, 1)),
             self._come_again: chance.choice((2, 5, 9)) if self._holding_once else 0,
             self._repeat: chance.choice((2, 5)) if self._once else 0,
             self._read_from_then: chance.choice((0, 2)) if self._streams else 0,
