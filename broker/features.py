@@ -52,6 +52,7 @@ class Features:
         "_counting",
         "_left",
         "_queue",
+        "_trimming",
         "counts_bytes",
         "deduplication",
         "expiry",
@@ -70,6 +71,8 @@ class Features:
         """How many messages there were after the last turn."""
         self._counting = False
         """Whether there are messages on disk whose bytes have not been counted."""
+        self._trimming = False
+        """Whether what was too much has only been dropped in part."""
         self.prioritized = prioritized
         self.expiry: Expiry | None = None
         self.limits: Limits | None = None
@@ -226,15 +229,27 @@ class Features:
         in_bulk = self._delivers_in_bulk
         if queue.consumers.serve(queue, most) if in_bulk else self._deliver(most):
             return True
-        self.expire()
-        more = False
+        self._drop()
         if self.limits is not None:
-            if self.limits.are_passed(queue.message_count):
-                more = self.trim(self._dropped_at_once())
-                self.expire()  # what is first now may be due earlier than what was
             self._see_how_full(self.limits)
         self._left = queue.message_count
-        return more or self._counting
+        return self._trimming or self._counting
+
+    def _drop(self) -> None:
+        """Be done with what has expired at the head, then with what is too much, then with what has
+        expired behind that: of what a message dies does not depend on how many turns this takes.
+        """
+        trimming, self._trimming = self._trimming, False
+        if (trimming or self.expire()) and self._is_too_long:
+            self._trimming = self.trim(self._dropped_at_once())
+            if not self._trimming:
+                self.expire()
+        elif trimming:
+            self.expire()
+
+    @property
+    def _is_too_long(self) -> bool:
+        return self.limits is not None and self.limits.are_passed(self._queue.message_count)
 
     def _deliver(self, most: int) -> bool:
         queue, rotation = self._queue, self._queue.consumers.rotation

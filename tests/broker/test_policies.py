@@ -165,6 +165,28 @@ def test_a_limit_far_below_what_a_queue_holds_is_reached_in_several_turns(
     assert len(bodies(client, "dlq")) == 9
 
 
+@pytest.mark.parametrize("dead_at_once", [1, 200])
+def test_of_what_messages_die_does_not_depend_on_how_many_turns_it_takes(
+    server: FakeServer, client: FakeClient, dead_at_once: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(features, "DEAD_AT_ONCE", dead_at_once)
+    client.declare("dlq")
+    client.declare()
+    client.publish(b"stays", "q")
+    for number in range(5):
+        client.publish(b"%d" % number, "q", expiration="10")
+    server.advance(0.02)  # overdue, but not the first
+    definition = {"max-length": 3, "dead-letter-exchange": "", "dead-letter-routing-key": "dlq"}
+    policies(server).set(checked_policy("policy", "^q$", definition))
+    server.end_turn()
+    server.advance(0.001)
+    letters = [client.get("dlq", no_ack=True) for _ in range(6)]
+    assert [letter.headers["x-first-death-reason"] for letter in letters] == [
+        *["maxlen"] * 3,
+        *["expired"] * 3,
+    ]
+
+
 def test_many_bytes_give_way_in_several_turns(
     server: FakeServer, client: FakeClient, monkeypatch: pytest.MonkeyPatch
 ):
