@@ -131,7 +131,10 @@ class Commit(ChannelWork):
             acknowledged = self.settled.settlements[0][1] is Outcome.ACKNOWLEDGED
             before = len(self.settled)
             self._settle_some()
-            count = max(before - len(self.settled), 1)
+            count = before - len(self.settled)
+            if not count and self._order is not None:
+                return  # it has only looked at them, at as many as a turn has time for
+            count = max(count, 1)
             left -= count if acknowledged else count * bounds.acknowledged // bounds.settled
 
     def _settle_some(self) -> None:

@@ -298,3 +298,18 @@ def test_what_takes_longer_to_settle_counts_more() -> None:
     server.end_turn()
     client.expect(Tx.CommitOk)
     assert drained(client, "dead") == ALL[::2]
+
+
+def test_deliveries_that_come_back_are_looked_at_so_many_in_each_turn() -> None:
+    bounds = TurnBounds(acknowledged=10, settled=10, published=10, looked_at=5)
+    server = DurableServer(turn_bounds=bounds)
+    client = consumer(server, Basic.Nack(0, multiple=True, requeue=True))
+    client.connection.receive(encoded(Tx.Commit()))
+    turns = 0
+    while server.broker.dirty:
+        one_turn(server)
+        turns += 1
+    assert turns == 10  # six to look at them, and four to settle them
+    server.end_turn()
+    client.expect(Tx.CommitOk)
+    assert drained(client) == ALL
