@@ -152,10 +152,7 @@ class Channel:
 
     def cancel(self, consumer: Consumer) -> None:
         """Stop a consumer; an auto-delete queue goes with its last one."""
-        del self.consumers[consumer.tag]
-        if consumer.unsettled:
-            self._former = self._former or WeakSet()
-            self._former.add(consumer)
+        self._forget(consumer)
         queue = consumer.queue
         queue.remove_consumer(consumer)
         if queue is self.reply_queue:
@@ -165,9 +162,17 @@ class Channel:
             self.connection.vhost.delete_in_turns(queue)
 
     def cancelled_by_broker(self, consumer: Consumer) -> None:
-        """The consumer's queue is gone: forget it, and tell a client that wants to know."""
-        del self.consumers[consumer.tag]
+        """The consumer's queue is gone, or does not serve it any more: forget it, and tell a client
+        that wants to know.
+        """
+        self._forget(consumer)
         self.tell_cancelled(consumer.tag)
+
+    def _forget(self, consumer: Consumer) -> None:
+        del self.consumers[consumer.tag]
+        if consumer.unsettled:
+            self._former = self._former or WeakSet()
+            self._former.add(consumer)
 
     def tell_cancelled(self, tag: str) -> None:
         """Tell a client that wants to know that a consumer of its is no more."""

@@ -4,10 +4,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from pamqp.commands import Basic, Channel, Queue
+from pamqp.commands import Basic, Channel, Queue, Tx
 
 from fake_client import FakeClient, FakeServer
 from leveret.amqp.fields import Field
+from leveret.broker.administration import Administration
 from leveret.broker.configuration import Configuration, Connection
 from leveret.broker.policy import Policy
 
@@ -262,6 +263,19 @@ def test_from_4_3_on_a_quorum_queue_takes_its_messages_back_and_cancels_the_cons
     assert client.expect(Basic.Cancel).consumer_tag == "c"
     assert queue.message_count == 2
     assert client.get().body == b"a"
+
+
+def test_from_4_3_on_what_a_cancelled_consumer_has_settled_in_a_transaction_still_counts() -> None:
+    server = FakeServer(Configuration(emulate="4.3"))
+    client = server.connect()
+    client.declare(durable=True, arguments={"x-queue-type": "quorum"})
+    client.publish(b"settled", "q")
+    client.publish(b"late", "q")
+    client.consume("q", "c", arguments={"x-consumer-timeout": 1000})
+    client.send(Tx.Select(), Basic.Ack(1))
+    server.advance(2)
+    statistics = Administration(server.broker).queue_statistics("/")[0]
+    assert (statistics.messages_ready, statistics.messages_unacknowledged) == (1, 1)
 
 
 def test_from_4_3_on_deliveries_that_cannot_time_out_do_not_hide_others() -> None:
