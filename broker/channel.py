@@ -12,6 +12,7 @@ from ..amqp.method_ids import Method
 from ..amqp.methods import BasicCancel
 from .consumer import Consumer
 from .death import Reason
+from .deletion import delete_for
 from .faults import do_all
 from .publisher import Publisher
 from .queue import Queue
@@ -159,7 +160,7 @@ class Channel:
             self.reply_queue = None
             self.connection.vhost.remove_reply_queue(queue)
         elif queue.auto_delete and not queue.consumers.all and not queue.deleted:
-            self.connection.vhost.delete_in_turns(queue)
+            delete_for(self.connection, queue)
 
     def cancelled_by_broker(self, consumer: Consumer) -> None:
         """The consumer's queue is gone, or does not serve it any more: forget it, and tell a client

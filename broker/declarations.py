@@ -27,7 +27,7 @@ from ..amqp.methods import (
 )
 from .channel import Channel
 from .clearing import CLEARED_AT_ONCE
-from .deletion import binding_count, is_much
+from .deletion import binding_count, delete_for
 from .exchange import Exchange
 from .permissions import Right
 from .property_kinds import DIRECT_REPLY_TO
@@ -108,18 +108,18 @@ def _delete(channel: Channel, thing: Exchange | Queue, then: Callable[[int], Non
     called with the number of messages that were in it.
     """
     connection = channel.connection
-    bindings = binding_count(thing)
-    if not is_much(bindings):
-        connection.receiver.effort_left -= bindings
-        return connection.vhost.delete_in_turns(thing, then)
+    _count_unbound(channel, thing)
 
     def gone(messages: int) -> None:
         if connection.channels.get(channel.number) is channel:
             then(messages)
-        connection.waited()
 
-    connection.wait()
-    return connection.vhost.delete_in_turns(thing, gone)
+    delete_for(connection, thing, gone)
+
+
+def _count_unbound(channel: Channel, thing: Exchange | Queue) -> None:
+    """Count the effort of taking away what is bound to something."""
+    channel.connection.receiver.effort_left -= binding_count(thing)
 
 
 def exchange_bind(channel: Channel, call: ExchangeBind) -> None:
@@ -284,5 +284,6 @@ def queue_delete(channel: Channel, call: QueueDelete) -> None:
 
     if call.if_unused or call.if_empty:
         # At once: what is true now need not be so in later turns.
+        _count_unbound(channel, queue)
         return deleted(vhost.delete_queue(queue, if_unused=call.if_unused, if_empty=call.if_empty))
     return _delete(channel, queue, deleted)

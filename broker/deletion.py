@@ -141,6 +141,25 @@ class Deletion:
         return self.dirty
 
 
+def delete_for(
+    connection: "Connection",
+    thing: "Queue | Exchange",
+    then: Callable[[int], None] = lambda count: None,
+) -> None:
+    """Delete something because of what a client does, which waits if that takes several turns.
+    `then` is called as by a `Deletion`.
+    """
+    if not is_much(binding_count(thing)):
+        return connection.vhost.delete_in_turns(thing, then)
+
+    def gone(count: int) -> None:
+        then(count)
+        connection.waited()
+
+    connection.wait()
+    return connection.vhost.delete_in_turns(thing, gone)
+
+
 def is_much(bindings: int) -> bool:
     """Whether so many are taken away in several turns."""
     return bindings > UNBOUND_AT_ONCE

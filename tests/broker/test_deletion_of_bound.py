@@ -1,12 +1,14 @@
 """What very much is bound to is deleted bit by bit: first its bindings go, then itself."""
 
 import pytest
-from pamqp.commands import Basic, Exchange, Queue
+from pamqp.base import Frame
+from pamqp.commands import Basic, Channel, Exchange, Queue
 
 from durable_server import DurableServer
-from fake_client import FakeClient, FakeServer, encoded, message
+from fake_client import FakeClient, FakeServer, Sendable, encoded, message
 from leveret.broker import deletion
 from leveret.broker.administration import Administration
+from leveret.broker.turn_bounds import TurnBounds
 
 KEYS = [f"a.{number}.b" for number in range(35)]
 
@@ -182,15 +184,41 @@ def test_a_deletion_with_a_condition_is_done_at_once(
     client.expect(Queue.DeleteOk)
 
 
-def test_an_auto_delete_queue_goes_bit_by_bit(server: DurableServer, client: FakeClient) -> None:
+@pytest.mark.parametrize(
+    ("leave", "left"),
+    [
+        (Basic.Cancel("c"), Basic.CancelOk),
+        (Channel.Close(200, "", 0, 0), Channel.CloseOk),
+    ],
+)
+def test_an_auto_delete_queue_goes_bit_by_bit_before_its_consumer_is_answered(
+    server: DurableServer, client: FakeClient, leave: Sendable, left: type[Frame]
+) -> None:
     client.declare("auto", auto_delete=True)
     bind(client, "auto")
     client.consume("auto")
-    client.connection.receive(encoded(Basic.Cancel("c")))
+    client.connection.receive(encoded(leave))
     assert bound(server) == len(KEYS) * 2 - 10
+    while "auto" in server.broker.vhosts["/"].queues:
+        assert not client.received()
+        server.one_turn()
     server.end_turn()
     assert bound(server) == len(KEYS)
-    assert "auto" not in server.broker.vhosts["/"].queues
+    client.expect(left)
+
+
+def test_what_a_conditional_deletion_unbinds_counts_as_effort() -> None:
+    server = DurableServer(turn_bounds=TurnBounds(effort=len(KEYS)))
+    client = server.connect()
+    client.request(Exchange.Declare(exchange="x", exchange_type="topic", durable=True), DECLARED)
+    client.declare("q")
+    bind(client)
+    client.connection.receive(
+        encoded(Queue.Delete(queue="q", if_empty=True), Queue.Declare(queue="next"))
+    )
+    assert not server.broker.vhosts["/"].queues
+    server.end_turn()
+    assert [*server.broker.vhosts["/"].queues] == ["next"]
 
 
 def test_a_queue_that_nobody_uses_goes_bit_by_bit(
