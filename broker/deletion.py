@@ -11,9 +11,11 @@ the journal it goes first, so that no restart brings it back with some of its bi
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from .clearing import CLEARED_AT_ONCE, Clearing, Clearings
+from .faults import attempt
 from .queue import Queue
 from .work import ConnectionWork
 
@@ -89,13 +91,22 @@ class ExclusiveQueues(ConnectionWork):
         return self.dirty
 
     def _delete_some(self) -> bool:
-        vhost, most = self._connection.vhost, DELETED_AT_ONCE
+        most = DELETED_AT_ONCE
         while self._left and most > 0:
-            queue = self._left[0]
-            most -= 1 + vhost.unbind_some(queue, most)
-            if not queue.destination_of:
-                delete_together(vhost, [self._left.popleft()], self._sweep)
+            queue = self._left.popleft()
+            bindings = min(len(queue.destination_of), most)
+            attempt(partial(self._delete, queue, bindings))
+            most -= 1 + bindings
         return bool(self._left)
+
+    def _delete(self, queue: Queue, bindings: int) -> None:
+        """Take so many bindings away from one, and the queue itself if it has no more."""
+        vhost = self._connection.vhost
+        vhost.unbind_some(queue, bindings)
+        if queue.destination_of:
+            self._left.appendleft(queue)
+        else:
+            delete_together(vhost, [queue], self._sweep)
 
 
 class Deletion:

@@ -9,6 +9,7 @@ from pamqp.commands import Basic, Confirm, Queue, Tx
 from durable_server import DurableServer
 from fake_client import FakeClient, FakeServer, encoded, message
 from leveret.amqp.errors import PreconditionFailed
+from leveret.broker import deletion
 from leveret.broker.channel import Channel
 from leveret.broker.confirms import Confirms
 from leveret.broker.consumers import Consumers
@@ -84,6 +85,18 @@ def test_a_bug_while_a_channel_closes_keeps_back_none_of_its_messages(
     assert [other.get("q").body for _ in range(2)] == [b"1", b"2"]
     assert client.connection not in client.server.broker.connections
     assert "mine" not in client.connection.vhost.queues
+
+
+@pytest.mark.parametrize("at_once", [1, 250])
+def test_a_bug_in_deleting_an_exclusive_queue_keeps_no_other_from_going(
+    client: FakeClient, a_bug: Break, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(deletion, "DELETED_AT_ONCE", at_once)
+    for name in "abc":
+        client.declare(name, exclusive=True)
+    a_bug(BrokerQueue, "end", lambda queue: queue.name == "a")
+    client.disconnect()
+    assert [*client.server.broker.vhosts["/"].queues] == ["a"]
 
 
 def test_a_connection_with_a_bug_is_closed_though_its_end_has_one_too(
