@@ -6,7 +6,7 @@ is left of the others is void: the next start sees nothing of it, and takes it a
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from .configuration import DEFAULT_VHOSTS
@@ -51,11 +51,12 @@ def has_vhosts(definitions: Mapping[bytes, bytes]) -> bool:
 
 def void_keys(definitions: Mapping[bytes, bytes]) -> list[bytes]:
     """The keys of what belongs to something that is deleted: anything in a vhost, the bindings of
-    an exchange or a queue, the segments of a stream. That a vhost is deleted is kept of those that
-    a new broker would have.
+    an exchange or a queue, the segments of a stream; and auto-delete exchanges that have lost all
+    their bindings so. That a vhost is deleted is kept of those that a new broker would have.
     """
     gone: set[str] = set()
     there: set[tuple[str, str, str | int]] = set()
+    auto_delete: set[tuple[str, str, str | int]] = set()
     for (kind, *names), value in parsed(definitions):
         if kind == VHOST and value == DELETED:
             gone.add(names[0])
@@ -63,7 +64,19 @@ def void_keys(definitions: Mapping[bytes, bytes]) -> list[bytes]:
             there.add((kind, names[0], names[1]))
         if kind == QUEUE:
             there.add((SEGMENT, names[0], value["number"]))
-    return [key for key in definitions if _is_void(json.loads(key), gone, there)]
+        elif kind == EXCHANGE and value["auto_delete"]:
+            auto_delete.add((kind, names[0], names[1]))
+    left = {key: json.loads(key) for key in definitions}
+    void: list[bytes] = []
+    while more := [key for key, names in left.items() if _is_void(names, gone, there)]:
+        void += more
+        there -= auto_delete & _sources(left.pop(key) for key in more) - _sources(left.values())
+    return void
+
+
+def _sources(keys: Iterable[list[Any]]) -> set[tuple[str, str, str | int]]:
+    """The exchanges that bindings come from."""
+    return {(EXCHANGE, names[0], names[1]) for kind, *names in keys if kind == BINDING}
 
 
 def _is_void(key: list[Any], gone: set[str], there: set[tuple[str, str, str | int]]) -> bool:
@@ -77,5 +90,5 @@ def _is_void(key: list[Any], gone: set[str], there: set[tuple[str, str, str | in
         ends = (EXCHANGE, vhost, source), (destination_kind, vhost, destination)
         lost = any(end not in there and end[2] not in PREDECLARED for end in ends)
     else:
-        lost = kind == SEGMENT and (SEGMENT, names[0], names[1]) not in there
+        lost = kind in (EXCHANGE, SEGMENT) and (kind, names[0], names[1]) not in there
     return lost or names[0] in gone

@@ -150,6 +150,38 @@ def test_an_auto_delete_exchange_goes_with_its_last_binding(server: DurableServe
     assert not bindings_on_disk(server)
 
 
+@pytest.mark.parametrize("turns", range(4))
+def test_a_crash_meanwhile_leaves_no_auto_delete_exchange_behind(
+    server: DurableServer, turns: int
+) -> None:
+    client = server.connect()
+    for exchange in ("x", "y", "z"):
+        client.request(
+            Exchange.Declare(
+                exchange=exchange, exchange_type="topic", auto_delete=True, durable=True
+            ),
+            DECLARED,
+        )
+    client.declare("q", durable=True)
+    client.declare("r", durable=True)
+    bind(client)
+    for source, destination in (("y", "x"), ("z", "x")):
+        client.request(Exchange.Bind(destination=destination, source=source), Exchange.BindOk)
+    client.bind("r", "z")
+    client.request(
+        Exchange.Declare(exchange="new", exchange_type="topic", auto_delete=True, durable=True),
+        DECLARED,
+    )
+    client.connection.receive(DELETE_QUEUE)
+    for _ in range(turns):
+        server.one_turn()
+    sync(server)
+    server = server.restarted(clean=False)
+    exchanges = server.broker.vhosts["/"].exchanges
+    assert sorted(exchanges.keys() & {"x", "y", "z", "new"}) == ["new", "z"]
+    assert bindings_on_disk(server) == bound(server, "z") == 1
+
+
 @pytest.mark.parametrize("delete", [DELETE_QUEUE, DELETE_EXCHANGE])
 @pytest.mark.parametrize("turns", range(4))
 def test_no_restart_brings_it_back_with_some_of_its_bindings(
