@@ -98,9 +98,17 @@ def exchange_delete(channel: Channel, call: ExchangeDelete) -> None:
     vhost.check_not_default(name)
     channel.connection.permissions.check(Right.CONFIGURE, "exchange", name)
     exchange = vhost.exchange_to_delete(name, if_unused=call.if_unused)
+
+    def deleted(_: int) -> None:
+        _answer(channel, call.nowait, ExchangeDeleteOk())
+
     if exchange is None:
-        return _answer(channel, call.nowait, ExchangeDeleteOk())
-    return _delete(channel, exchange, lambda _: _answer(channel, call.nowait, ExchangeDeleteOk()))
+        return deleted(0)
+    if call.if_unused:
+        # At once: what is true now need not be so in later turns.
+        _count_unbound(channel, exchange)
+        return deleted(vhost.delete(exchange))
+    return _delete(channel, exchange, deleted)
 
 
 def _delete(channel: Channel, thing: Exchange | Queue, then: Callable[[int], None]) -> None:

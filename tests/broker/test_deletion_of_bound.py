@@ -239,6 +239,18 @@ def test_an_auto_delete_queue_goes_bit_by_bit_before_its_consumer_is_answered(
     client.expect(left)
 
 
+def test_a_deletion_of_an_exchange_with_a_condition_is_done_at_once(
+    server: DurableServer, client: FakeClient
+) -> None:
+    client.request(Exchange.Declare(exchange="y", exchange_type="topic"), DECLARED)
+    for key in KEYS:
+        client.request(Exchange.Bind(destination="y", source="x", routing_key=key), Exchange.BindOk)
+    client.connection.receive(encoded(Exchange.Delete(exchange="y", if_unused=True)))
+    assert bound(server, "y") == -1
+    server.end_turn()
+    client.expect(Exchange.DeleteOk)
+
+
 def test_what_a_conditional_deletion_unbinds_counts_as_effort() -> None:
     server = DurableServer(turn_bounds=TurnBounds(effort=len(KEYS)))
     client = server.connect()
