@@ -76,6 +76,22 @@ class PrioritizedQuorumQueue(QuorumQueue):
 
     # --- which is next ------------------------------------------------------------------------
 
+    def _work(self) -> bool:
+        if self.features is not None and self.features.mixed:
+            return super()._work()
+        # Ordinary messages alone are delivered without `take_next`, and take their turns, too.
+        turn, waiting = self._turn, self._ordinary_count
+        more = super()._work()
+        self._turn = (turn + waiting - self._ordinary_count) % _TURNS
+        return more
+
+    @property
+    def _ordinary_count(self) -> int:
+        """How many ordinary messages wait that never came back."""
+        backlog = self.backlog
+        paged_out = 0 if backlog is None else len(backlog) - backlog.delivered
+        return len(self.ready) + paged_out
+
     def _next_line(self) -> Line:
         """Where the next message is taken from; the queue itself if it came back, or if there is
         none.

@@ -65,6 +65,17 @@ def test_in_4_0_consumers_get_them_in_that_order_too():
     assert consumed(client) == [3, 4, 0, 5, 6, 1, 7, 8, 2]
 
 
+def test_in_4_0_ordinary_messages_take_turns_also_while_there_are_no_others():
+    client = client_of(FAIR)
+    publish(client, *[None] * 4)
+    client.send(Basic.Qos(prefetch_count=2))
+    client.expect(Basic.QosOk)
+    client.consume("q")
+    assert client.bodies() == [b"0", b"1"]
+    publish(client, *[9] * 4, first=4)
+    assert taken(client) == [2, 4, 5, 3, 6, 7]
+
+
 def test_in_4_0_an_older_message_of_high_priority_is_not_made_to_wait():
     client = client_of(FAIR)
     publish(client, *[9] * 4, *[None] * 2)
