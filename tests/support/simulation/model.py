@@ -9,6 +9,7 @@ from itertools import count
 from math import inf
 
 from fake_client import Received
+from leveret.broker.rules import DEFAULT_VERSION, EmulatedVersion
 
 from . import (
     arrivals,
@@ -54,7 +55,10 @@ TRACING = ("tracing",)
 class Model:
     """All that the broker holds. `batch` is the one that takes what happens now; it is `now_ms`."""
 
-    def __init__(self, at_once: int = ALL_AT_ONCE) -> None:
+    def __init__(
+        self, at_once: int = ALL_AT_ONCE, emulate: EmulatedVersion = DEFAULT_VERSION
+    ) -> None:
+        self.emulate: EmulatedVersion = emulate
         self.turns = Turns(at_once, self.settle)
         self.batch = 1
         self.now_ms = 0
@@ -133,6 +137,7 @@ class Model:
     def add_queue(self, name: str, traits: Traits, owner: MClient | None) -> MQueue:
         """There is a new queue."""
         number = self.queue_number(name)
+        traits = quorum.with_default_limit(traits, self.emulate)
         for other in self.incarnations:
             if other.number == number:
                 other.number = 0  # it came and went before anybody looked

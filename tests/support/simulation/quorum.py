@@ -5,17 +5,22 @@ the last ones before a crash may be forgotten; one that comes back too often die
 stands first, in the order of returns; but if there is no limit, what a client hands back goes to
 the end. So it does after a restart; what was out with a client when the broker crashed stands where
 it did before. Where those stand whose last return may be on disk or not, nobody may rely on.
+
+From 4.0 on a queue that names no limit has one of 20.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 
 from fake_client import Received
+from leveret.broker.rules import EmulatedVersion
 
+from .queues import Traits
 from .things import Entry, MQueue, Return, Violation
 
 _HEADER = "x-delivery-count"
+_DEFAULT_LIMIT = 20
 _FIRST = count(-(1 << 40)).__next__
 """Places before all that were never delivered."""
 
@@ -47,6 +52,13 @@ def _left_of_returns(entry: Entry, written: int, taken: int) -> Left:
     stands = sure[-1].stands if sure else entry.place
     unknown = doubtful or (entry.doubtful_returns and not sure)
     return Left(len(sure), doubtful + entry.doubtful_returns, None if unknown else stands)
+
+
+def with_default_limit(traits: Traits, emulate: EmulatedVersion) -> Traits:
+    """What counts for a queue that is declared with these traits."""
+    if emulate == "3.13" or not traits.quorum or traits.delivery_limit is not None:
+        return traits
+    return replace(traits, delivery_limit=_DEFAULT_LIMIT)
 
 
 def count_return(entry: Entry) -> None:

@@ -277,7 +277,7 @@ def start_over(model: Model, world: World, after: Aftermath, *, redelivered: boo
     """A model of what a started broker holds, all of it on disk. `redelivered` flags everything;
     else messages keep the flags that they had.
     """
-    fresh = Model(model.turns.at_once)
+    fresh = Model(model.turns.at_once, model.emulate)
     fresh.next_place = model.next_place
     fresh.now_ms = world.now_ms
     fresh.spread = model.spread

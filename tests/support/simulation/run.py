@@ -69,8 +69,8 @@ class Run:
         )
         at_once = story.at_once
         bounds = TurnBounds(at_once, at_once, at_once, effort=story.effort)
-        world = World(settings, story.memory_budget_bytes, bounds)
-        self._stage = Stage(world, Model(at_once), complaints)
+        world = World(settings, story.memory_budget_bytes, bounds, story.emulate)
+        self._stage = Stage(world, Model(at_once, story.emulate), complaints)
         self._stage.use(self._stage.model)
         self._comparison = Comparison(self._stage)
         self._conversation = Conversation(self._stage, self._comparison)

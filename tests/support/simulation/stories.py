@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
+from leveret.broker.rules import DEFAULT_VERSION, EmulatedVersion
+
 from .actions import Action
 from .exchanges import EXCHANGES
 from .model import ALL_AT_ONCE
@@ -67,6 +69,8 @@ class Story:
     """How much of a channel's work is done in one turn."""
     effort: int
     """How much of what a client sends is dealt with in one turn."""
+    emulate: EmulatedVersion = DEFAULT_VERSION
+    """The version of RabbitMQ whose rules hold."""
 
 
 def story(seed: int) -> Story:
@@ -87,14 +91,26 @@ def story(seed: int) -> Story:
     roomy = roomy or any(each.retry_type for each in traits)
     quorum = any(each.quorum for each in traits)
     budgets = (0, 0, 0, 20000) if quorum else (0, 0, 3000, 20000)
+    emulate: EmulatedVersion = "4.0" if seed % 6 == 5 else DEFAULT_VERSION
     return Story(
-        tuple(scene.actions),
+        tuple(map(_of_low_priority, scene.actions) if emulate == "4.0" else scene.actions),
         segment_bytes=chance.choice((1024, 2048, 1 << 20)),
         memory_budget_bytes=0 if roomy else chance.choice(budgets),
         snapshots=chance.random() < 0.5,
         at_once=at_once,
         effort=effort,
+        emulate=emulate,
     )
+
+
+def _of_low_priority(action: Action) -> Action:
+    """The same, but messages have priorities that are all one to a quorum queue of 4.0: the model
+    does not know how the two that it has take turns.
+    """
+    if not action.name.startswith("publish"):
+        return action
+    numbers = [(key, min(n, 4) if key == "priority" else n) for key, n in action.numbers]
+    return Action(action.name, tuple(numbers))
 
 
 def _cast(chance: Random) -> list[int]:

@@ -20,6 +20,7 @@ from leveret.broker.delayed_exchange import DelayedExchange
 from leveret.broker.message import Message, restored
 from leveret.broker.policy_checks import checked_policy
 from leveret.broker.remainder import Remainder
+from leveret.broker.rules import DEFAULT_VERSION, EmulatedVersion
 from leveret.broker.server import COMMIT_DELAY_S, LAZY_MAX_BYTES
 from leveret.broker.stream_queue import StreamQueue
 from leveret.broker.turn_bounds import TurnBounds
@@ -72,10 +73,15 @@ class World(FakeServer):
     """
 
     def __init__(
-        self, settings: Settings, memory_budget_bytes: int, turn_bounds: TurnBounds | None = None
+        self,
+        settings: Settings,
+        memory_budget_bytes: int,
+        turn_bounds: TurnBounds | None = None,
+        emulate: EmulatedVersion = DEFAULT_VERSION,
     ):
         self.settings = settings
         self._turn_bounds = turn_bounds or TurnBounds()
+        self._emulate: EmulatedVersion = emulate
         self._clients = count(1)
         self.memory_budget_bytes = memory_budget_bytes
         self.disk = MemoryDisk()
@@ -102,7 +108,7 @@ class World(FakeServer):
         now = self.broker.timers.now if self._started else 0.0
         self.journal, self.recovered = open_journal(self.disk, self.settings)
         self.broker = _Broker(
-            Configuration(),
+            Configuration(emulate=self._emulate),
             lambda: f"{next(self.unique):0{UNIQUE_CHARACTERS}}",
             self.journal,
             self.recovered,
