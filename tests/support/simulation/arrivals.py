@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from fake_client import Received
 
-from . import serving, streams
+from . import serving, streams, two_to_one
 from .names import name_of
 from .things import Entry, MConsumer, MQueue, Violation
 
@@ -31,7 +31,7 @@ def take_early(model: Model, queue: MQueue) -> None:
         entry = model.offer(queue)
         if entry is None:
             return
-        queue.ready.remove(entry)
+        two_to_one.leave(queue, entry)
         consumer, _ = _recipient(model, queue, entry)
         serving.check_one(consumer)
         model.deliver(consumer.channel, consumer, entry)

@@ -6,7 +6,7 @@ from typing import Any
 
 from pamqp.commands import Basic, Channel, Confirm, Exchange, Queue, Tx
 
-from . import arrivals, delays, routing, serving, streams
+from . import arrivals, delays, routing, serving, streams, two_to_one
 from .committing import Committing
 from .exchanges import EXCHANGES
 from .model import Model
@@ -248,9 +248,10 @@ class Commands:
         self._use(found)
         if found.traits.quorum and found.traits.single_active:
             raise Refused(405)
-        if not found.ready or found.returning:
+        entry = two_to_one.first(found)
+        if entry is None or found.returning:
             return [Expected(Basic.GetEmpty)]
-        entry = found.ready.pop(0)
+        two_to_one.leave(found, entry)
         self._model.give(channel, found, entry)
         self._look_into(found)
         channel.last_tag += 1

@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 from fake_client import Received, shown
 
-from . import contents, delays, retries, serving, streams
+from . import contents, delays, retries, serving, streams, two_to_one
 from .expiry import is_too_late
 from .model import Model
 from .names import name_of
@@ -26,6 +26,7 @@ def check_deliveries(model: Model, delivered: Observed) -> None:
             names.setdefault(queue, Counter())[name_of(got)] += 1
     due, order, expired = _come_to_rest(model, names)
     credit = {queue: serving.credit_of(queue) for queue in names}
+    turn_of = {entry: turn for taken in order.values() for turn, entry in enumerate(taken)}
     last: dict[MConsumer, Entry] = {}
     taken: dict[Entry, MConsumer] = {}
     for channel, got in delivered:
@@ -39,7 +40,7 @@ def check_deliveries(model: Model, delivered: Observed) -> None:
         if not same:
             raise Violation(f"order: {name_of(got)} of {consumer.queue.name}, not its turn")
         entry = same.pop(0)
-        _check_order(consumer, entry, last)
+        _check_order(consumer, entry, last, turn_of)
         taken[entry] = consumer
         _check_one(model, channel, got, consumer, entry)
         model.deliver(channel, consumer, entry)
@@ -51,11 +52,17 @@ def check_deliveries(model: Model, delivered: Observed) -> None:
             raise Violation(f"expired: {entry.name} before a ready consumer could have it")
 
 
-def _check_order(consumer: MConsumer, entry: Entry, last: dict[MConsumer, Entry]) -> None:
+def _check_order(
+    consumer: MConsumer, entry: Entry, last: dict[MConsumer, Entry], turn_of: dict[Entry, int]
+) -> None:
     """A consumer gets a message behind the last one of those whose order is known."""
+    if consumer.queue.takes_turns and entry not in turn_of:
+        return
     if entry.is_sure:
-        if consumer in last and entry < last[consumer]:
-            raise Violation(f"order: {entry.name} of {consumer.queue.name} too late")
+        if consumer in last:
+            before = last[consumer]
+            if turn_of[entry] < turn_of[before] if entry in turn_of else entry < before:
+                raise Violation(f"order: {entry.name} of {consumer.queue.name} too late")
         last[consumer] = entry
 
 
@@ -106,7 +113,7 @@ def _take(model: Model, queue: MQueue, delivered: Counter[str]) -> list[Entry]:
     taken: list[Entry] = []
     while (entry := model.offer(queue)) and delivered[entry.name]:
         delivered[entry.name] -= 1
-        queue.ready.remove(entry)
+        two_to_one.leave(queue, entry)
         taken.append(entry)
     return taken
 
@@ -114,13 +121,17 @@ def _take(model: Model, queue: MQueue, delivered: Counter[str]) -> list[Entry]:
 def _take_any(queue: MQueue, delivered: Counter[str]) -> list[Entry]:
     """Of some it is not known where they stand; the others have an order."""
     taken: list[Entry] = []
-    passed: Entry | None = None
+    passed: dict[bool, Entry] = {}
     for entry in list(queue.ready):
+        goes_first = queue.takes_turns and two_to_one.is_high(entry)
         if not delivered[entry.name]:
-            passed = entry if entry.is_sure else passed
-        elif entry.is_sure and passed is not None:
-            raise Violation(f"order: {entry.name} of {queue.name} before {passed.name}")
+            if entry.is_sure:
+                passed[goes_first] = entry
+        elif entry.is_sure and goes_first in passed:
+            other = passed[goes_first]
+            raise Violation(f"order: {entry.name} of {queue.name} before {other.name}")
         else:
+            queue.turn = None if queue.takes_turns else queue.turn
             delivered[entry.name] -= 1
             queue.ready.remove(entry)
             taken.append(entry)

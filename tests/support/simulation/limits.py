@@ -15,6 +15,11 @@ def are_passed(queue: MQueue) -> bool:
     return not _fits(queue, len(queue.ready), sum(entry.sent.size for entry in queue.ready))
 
 
+def must_give_way(queue: MQueue) -> bool:
+    """Whether it drops its first message for that."""
+    return not queue.traits.refuses and are_passed(queue)
+
+
 def has_room(queue: MQueue, sent: Sent) -> bool:
     """Whether a queue takes a new message."""
     if not queue.traits.refuses:

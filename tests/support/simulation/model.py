@@ -23,6 +23,7 @@ from . import (
     routing,
     serving,
     streams,
+    two_to_one,
 )
 from .dead_letters import Burial, Reason, letter_of, may_enter
 from .exchanges import EXCHANGES, Basis
@@ -142,6 +143,7 @@ class Model:
             if other.number == number:
                 other.number = 0  # it came and went before anybody looked
         added = MQueue(name, number, traits, owner, self.batch, self.now_ms)
+        added.takes_turns = traits.quorum and self.emulate == "4.0"
         added.traits = policies.in_force(name, traits, self.policies)
         self.queues[name] = added
         self.incarnations.append(added)
@@ -302,9 +304,10 @@ class Model:
 
     def offer(self, queue: MQueue) -> Entry | None:
         """The message that a consumer gets next, if that is known."""
-        while queue.ready and expiry.is_too_late(queue.ready[0], self.now_ms):
-            self._die(queue, queue.ready.pop(0), Reason.EXPIRED)
-        return queue.ready[0] if queue.ready else None
+        while (entry := two_to_one.first(queue)) and expiry.is_too_late(entry, self.now_ms):
+            two_to_one.leave(queue, entry)
+            self._die(queue, entry, Reason.EXPIRED)
+        return entry
 
     def tidy(self, queue: MQueue) -> list[Entry]:
         """Be done with the messages that must not stay in a queue; those that have expired."""
@@ -316,15 +319,17 @@ class Model:
 
     def _expire(self, queue: MQueue) -> list[Entry]:
         expired: list[Entry] = []
-        while queue.ready and expiry.is_over(queue.ready[0], self.now_ms):
-            expired.append(queue.ready.pop(0))
-            self._die(queue, expired[-1], Reason.EXPIRED)
+        while (entry := two_to_one.first(queue)) and expiry.is_over(entry, self.now_ms):
+            two_to_one.leave(queue, entry)
+            expired.append(entry)
+            self._die(queue, entry, Reason.EXPIRED)
         return expired
 
     def _trim(self, queue: MQueue, most: float = inf) -> None:
-        while not queue.traits.refuses and limits.are_passed(queue) and most > 0:
+        while most > 0 and limits.must_give_way(queue) and (entry := two_to_one.first(queue)):
             most -= 1
-            self._die(queue, queue.ready.pop(0), Reason.MAXLEN)
+            two_to_one.leave(queue, entry)
+            self._die(queue, entry, Reason.MAXLEN)
 
     def _die(self, queue: MQueue, entry: Entry, reason: Reason) -> None:
         self.be_done(queue, entry)

@@ -285,7 +285,7 @@ def start_over(model: Model, world: World, after: Aftermath, *, redelivered: boo
     for old_queue, entries in after.entries.items():
         queue = replace(
             old_queue, defined_in=0, deleted_in=None, used_ms=world.now_ms, ready=[], stored=[],
-            consumers=[], waiting=[], returning=0, values={},
+            consumers=[], waiting=[], returning=0, values={}, turn=0,
         )  # fmt: skip
         fresh.queues[queue.name] = queue
         fresh.incarnations.append(queue)

@@ -93,7 +93,7 @@ def story(seed: int) -> Story:
     budgets = (0, 0, 0, 20000) if quorum else (0, 0, 3000, 20000)
     emulate: EmulatedVersion = "4.0" if seed % 6 == 5 else DEFAULT_VERSION
     return Story(
-        tuple(map(_of_low_priority, scene.actions) if emulate == "4.0" else scene.actions),
+        tuple(scene.actions),
         segment_bytes=chance.choice((1024, 2048, 1 << 20)),
         memory_budget_bytes=0 if roomy else chance.choice(budgets),
         snapshots=chance.random() < 0.5,
@@ -101,16 +101,6 @@ def story(seed: int) -> Story:
         effort=effort,
         emulate=emulate,
     )
-
-
-def _of_low_priority(action: Action) -> Action:
-    """The same, but messages have priorities that are all one to a quorum queue of 4.0: the model
-    does not know how the two that it has take turns.
-    """
-    if not action.name.startswith("publish"):
-        return action
-    numbers = [(key, min(n, 4) if key == "priority" else n) for key, n in action.numbers]
-    return Action(action.name, tuple(numbers))
 
 
 def _cast(chance: Random) -> list[int]:

@@ -154,6 +154,10 @@ class MQueue:
     """For how many times that very much comes back it waits."""
     values: dict[int, Entry] = field(default_factory=dict)
     """What values stand for, if it holds each but once."""
+    takes_turns: bool = False
+    """Whether there are two priorities, which take turns."""
+    turn: int | None = 0
+    """Whose turn it is, None if that is not known."""
     next_offset: int = 0
     """Of a stream, all messages of which are `ready` as long as it has them."""
     traits: Traits = field(init=False)
@@ -165,7 +169,7 @@ class MQueue:
     @property
     def in_order(self) -> bool:
         """Whether it is known in which order the messages stand."""
-        return all(entry.is_sure for entry in self.ready)
+        return self.turn is not None and all(entry.is_sure for entry in self.ready)
 
     @property
     def deleted(self) -> bool:
