@@ -8,6 +8,7 @@ import pytest
 
 from leveret.amqp.content import EXPIRATION, MESSAGE_ID, Properties
 from leveret.broker import consistent_hash_exchange as consistent_hash_module
+from leveret.broker import quorum_priorities as quorum_priorities_module
 from leveret.broker import store as store_module
 from leveret.broker.channel import Channel
 from leveret.broker.consumer import Consumer
@@ -362,3 +363,21 @@ def test_a_dead_letter_that_still_tells_its_expiration_is_noticed(
 
     monkeypatch.setattr(Properties, "replaced", replaced_but_expiration)
     first_failure(("content", "firehose"))
+
+
+@pytest.mark.slow
+def test_turns_of_priorities_that_are_wrong_by_the_rules_of_4_0_are_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(quorum_priorities_module, "_TURNS", 4)
+    first_failure(("order", "wrong answer"))
+
+
+@pytest.mark.slow
+def test_priorities_of_quorum_queues_that_a_restart_forgets_are_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        quorum_priorities_module.PrioritizedQuorumQueue, "line_up_new", QuorumQueue.line_up_new
+    )
+    first_failure(("order", "wrong answer"))
