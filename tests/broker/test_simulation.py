@@ -14,7 +14,7 @@ from leveret.broker.channel import Channel
 from leveret.broker.consumer import Consumer
 from leveret.broker.consumer_priorities import PriorityRotation
 from leveret.broker.dead_letter import DeadLetters
-from leveret.broker.death import Reason
+from leveret.broker.death import Reason, properties_after
 from leveret.broker.deduplication import Deduplication
 from leveret.broker.definitions import Definitions
 from leveret.broker.delay_line import DelayLine
@@ -362,7 +362,9 @@ def test_a_dead_letter_that_still_tells_its_expiration_is_noticed(
         return replaced(self, others)
 
     monkeypatch.setattr(Properties, "replaced", replaced_but_expiration)
+    properties_after.cache_clear()
     first_failure(("content", "firehose"))
+    properties_after.cache_clear()
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ _MESSAGE_BYTES, _DEFINITION_BYTES, _ALWAYS_BYTES = 150, 400, 2000
 """What a message takes beside its content, a queue or the like, and all that is always there; about
 that, but no more.
 """
-_SEGMENTS = 6
+_SEGMENTS = 8
 _LARGE_BYTES = 5200
 """A segment may be longer by one message."""
 
