@@ -206,14 +206,20 @@ def test_a_passive_declare_needs_any_permission_from_4_3_on(
     client.expect_channel_closed(403, text, DECLARE_EXCHANGE, channel=2)
 
 
-def test_a_mandatory_direct_reply_is_returned_though_delivered_before_4_2(
-    version: EmulatedVersion, client: FakeClient, other: FakeClient
-) -> None:
+def address_for_replies(client: FakeClient, other: FakeClient) -> str:
+    """Have a client ask for a direct reply; where the other one is to send it."""
     client.declare("q", durable=True)
     client.consume("amq.rabbitmq.reply-to", "replies", no_ack=True)
     client.publish(b"question", "q", reply_to="amq.rabbitmq.reply-to")
     address = other.get("q", no_ack=True).properties.reply_to
     assert address is not None
+    return address
+
+
+def test_a_mandatory_direct_reply_is_returned_though_delivered_before_4_2(
+    version: EmulatedVersion, client: FakeClient, other: FakeClient
+) -> None:
+    address = address_for_replies(client, other)
     other.publish(b"reply", address, mandatory=True)
     assert client.bodies() == [b"reply"]
     if version in BEFORE_4_3:
@@ -224,11 +230,7 @@ def test_a_mandatory_direct_reply_is_returned_though_delivered_before_4_2(
 def test_a_direct_reply_waits_for_the_commit_from_4_2_on(
     version: EmulatedVersion, client: FakeClient, other: FakeClient
 ) -> None:
-    client.declare("q", durable=True)
-    client.consume("amq.rabbitmq.reply-to", "replies", no_ack=True)
-    client.publish(b"question", "q", reply_to="amq.rabbitmq.reply-to")
-    address = other.get("q", no_ack=True).properties.reply_to
-    assert address is not None
+    address = address_for_replies(client, other)
     other.send(Tx.Select())
     other.expect(Tx.SelectOk)
     other.publish(b"reply", address)
